@@ -1,0 +1,3 @@
+from zoo.methods.first_order_motion_model.module import FirstOrderMotionModel
+
+__all__ = ["FirstOrderMotionModel"]

@@ -1,0 +1,93 @@
+"""First Order Motion Model's official checkpoints (github.com/AliaksandrSiarohin/first-order-model, MIT licence)."""
+
+from typing import Any
+
+from torch import Tensor
+
+NETWORKS = {"kp_detector": "keypoint_detector", "generator": "generator", "discriminator": "discriminator"}
+"""Key of a network in the official file -> our attribute; inside the networks the names are the same."""
+
+
+def rename(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """Turns an official checkpoint into a state dict of ``FirstOrderMotionModel``.
+
+    Args:
+        checkpoint: Content of ``*-cpk.pth.tar``: one dictionary of tensors per network, and optimiser states, which
+            are dropped; or the same keys joined by dots, as in a safetensors file.
+
+    Returns:
+        Our key -> tensor. Released files may lack the discriminator; then so does the result.
+    """
+    nested = {name: content for name, content in checkpoint.items() if name in NETWORKS}
+    if nested:
+        return {f"{NETWORKS[n]}.{key}": tensor for n, content in nested.items() for key, tensor in content.items()}
+    split = ((key.partition("."), tensor) for key, tensor in checkpoint.items())
+    return {f"{NETWORKS[n]}.{rest}": tensor for (n, _, rest), tensor in split if n in NETWORKS}
+
+
+def to_official(state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """The inverse: our state dict in the official file's layout, for use with the official code."""
+    official: dict[str, dict[str, Tensor]] = {name: {} for name in NETWORKS}
+    ours = {attribute: name for name, attribute in NETWORKS.items()}
+    for key, tensor in state.items():
+        network, _, rest = key.partition(".")
+        if network in ours:
+            official[ours[network]][rest] = tensor
+    return official
+
+
+def constructor_arguments(config: dict[str, Any]) -> dict[str, Any]:
+    """Constructor arguments that an official configuration file amounts to.
+
+    Args:
+        config: The official YAML's ``model_params`` (with ``common_params``, ``kp_detector_params``,
+            ``generator_params`` and ``discriminator_params``) and, if present, ``train_params``.
+
+    Returns:
+        Arguments of ``FirstOrderMotionModel``. ``align_corners`` isn't in official files: it follows from the version
+        of PyTorch that trained the weights.
+    """
+    common, detector = config["common_params"], config["kp_detector_params"]
+    generator, discriminator = config["generator_params"], config["discriminator_params"]
+    motion, train = generator["dense_motion_params"], config.get("train_params", {})
+    arguments = {
+        "num_keypoints": common["num_kp"],
+        "estimate_jacobian": common["estimate_jacobian"],
+        "temperature": detector["temperature"],
+        "detector_width": detector["block_expansion"],
+        "detector_max_width": detector["max_features"],
+        "detector_blocks": detector["num_blocks"],
+        "detector_scale": detector.get("scale_factor", 1),
+        "single_jacobian_map": detector.get("single_jacobian_map", False),
+        "pad": detector.get("pad", 0),
+        "generator_width": generator["block_expansion"],
+        "generator_max_width": generator["max_features"],
+        "generator_down_blocks": generator["num_down_blocks"],
+        "bottleneck_blocks": generator["num_bottleneck_blocks"],
+        "estimate_occlusion": generator.get("estimate_occlusion_map", False),
+        "motion_width": motion["block_expansion"],
+        "motion_max_width": motion["max_features"],
+        "motion_blocks": motion["num_blocks"],
+        "motion_scale": motion.get("scale_factor", 1),
+        "keypoint_variance": motion.get("kp_variance", 0.01),
+        "discriminator_width": discriminator["block_expansion"],
+        "discriminator_max_width": discriminator["max_features"],
+        "discriminator_blocks": discriminator["num_blocks"],
+        "discriminator_scales": tuple(discriminator["scales"]),
+        "discriminator_spectral": discriminator.get("sn", False),
+        "discriminator_keypoints": discriminator.get("use_kp", False),
+        "discriminator_keypoint_variance": discriminator.get("kp_variance", 0.01),
+    }
+    if train:
+        arguments |= {
+            "pyramid_scales": tuple(train["scales"]),
+            "loss_weights": train["loss_weights"],
+            "sigma_affine": train["transform_params"]["sigma_affine"],
+            "sigma_tps": train["transform_params"]["sigma_tps"],
+            "points_tps": train["transform_params"]["points_tps"],
+            "generator_learning_rate": train["lr_generator"],
+            "discriminator_learning_rate": train["lr_discriminator"],
+            "detector_learning_rate": train["lr_kp_detector"],
+            "milestones": tuple(train.get("epoch_milestones", ())),
+        }
+    return arguments

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from zoo.base import AnimationModule
+
+Module = TypeVar("Module", bound="AnimationModule")
+
+
+class WeightsError(Exception):
+    """A weights file that can't be used: says which file, what is wrong and what to do."""
+
+    def __init__(self, path: str | Path, problem: str, remedy: str) -> None:
+        super().__init__(f"{path}: {problem}; {remedy}")
+
+
+def save_weights(module: AnimationModule, path: str | Path, half: bool = False, **metadata: str) -> Path:
+    """Writes a method's inference networks as safetensors with metadata.
+
+    Args:
+        module: The trained method.
+        path: Where to; written under another name first, so that an existing file is replaced whole or not at all.
+        half: Store floating point values as float16 (for publishing; half the size).
+        **metadata: More strings to keep, such as ``data``, ``licence`` or ``steps``.
+
+    Returns:
+        The path.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: _packed(tensor, half) for name, tensor in module.inference_state().items()}
+    header = {
+        "method": f"{type(module).__module__}.{type(module).__qualname__}",
+        "arguments": json.dumps(dict(module.hparams)),
+        **metadata,
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file(tensors, temporary, header)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _packed(tensor: Tensor, half: bool) -> Tensor:
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor.half() if half and tensor.is_floating_point() else tensor
+
+
+def load_weights(path: str | Path, method: type[Module]) -> Module:
+    """Builds a method from a weights file and loads it.
+
+    Args:
+        path: A safetensors file of :func:`save_weights`, or a Lightning checkpoint of the same method.
+        method: The class that the file belongs to.
+
+    Returns:
+        The method in eval mode, on the CPU, float32.
+
+    Raises:
+        WeightsError: The file is missing, damaged, of another method, or its tensors don't fit.
+    """
+    arguments, tensors = _read_arguments_and_tensors(Path(path))
+    module = method(**arguments)
+    with naming_file(path):
+        load_state(module, tensors)
+    return module.eval()
+
+
+def load_state(module: AnimationModule, tensors: dict[str, Tensor]) -> None:
+    """Loads tensors named as in the module's ``state_dict``; only the inference networks must be complete.
+
+    Raises:
+        ValueError: A tensor is missing, unknown or of another shape; says which.
+    """
+    name = type(module).__name__
+    tensors = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
+    own = module.state_dict()
+    if lacking := module.inference_state().keys() - tensors.keys():
+        raise ValueError(f"lacks {len(lacking)} tensors of {name}, among them {min(lacking)!r}")
+    if unknown := tensors.keys() - own.keys():
+        raise ValueError(f"holds {len(unknown)} tensors that {name} doesn't have here, among them {min(unknown)!r}")
+    for key, tensor in tensors.items():
+        if tensor.shape != own[key].shape:
+            raise ValueError(f"{key!r} is {tuple(tensor.shape)}, but {name} has {tuple(own[key].shape)} here")
+    module.load_state_dict(tensors, strict=False)
+
+
+@contextmanager
+def naming_file(path: str | Path) -> Iterator[None]:
+    """Turns complaints of :func:`load_state` into a :class:`WeightsError` that names the file."""
+    try:
+        yield
+    except ValueError as error:
+        remedy = "build the method with the constructor arguments that the weights were trained with"
+        raise WeightsError(path, str(error), remedy) from error
+
+
+def method_of(path: str | Path) -> str:
+    """The dotted class path that a weights file names; nothing is imported."""
+    path = Path(path)
+    if _is_safetensors(path):
+        return _metadata(path).get("method", "")
+    return str(_read_pickle(path).get("hyper_parameters", {}).get("_instantiator_class", ""))
+
+
+def read_foreign(path: str | Path) -> dict[str, Any]:
+    """Reads a checkpoint that other code wrote, without running any code in it.
+
+    Args:
+        path: A safetensors file, or a torch file of tensors in plain containers.
+
+    Returns:
+        The dictionary inside, tensors on the CPU.
+
+    Raises:
+        WeightsError: The file is missing, damaged, or would need unpickling of arbitrary objects.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(path, "no such file", "check the name")
+    if _is_safetensors(path):
+        return dict(load_file(path))
+    return _read_pickle(path)
+
+
+def _is_safetensors(path: Path) -> bool:
+    if not path.is_file():
+        raise WeightsError(path, "no such file", "check the name")
+    with path.open("rb") as file:
+        head = file.read(9)
+    return len(head) == 9 and head[8:] == b"{"
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except SafetensorError as error:
+        raise WeightsError(path, f"is damaged ({error})", "fetch or export it again") from error
+
+
+def _read_pickle(path: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            path,
+            "holds more than tensors in plain containers, so that reading it could run foreign code",
+            "convert it to safetensors in the environment that wrote it",
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise WeightsError(path, f"is no checkpoint ({str(error).splitlines()[0]})", "fetch it again") from error
+    if not isinstance(content, dict):
+        raise WeightsError(path, f"holds a {type(content).__name__}, not a dictionary", "fetch it again")
+    return content
+
+
+def _read_arguments_and_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if _is_safetensors(path):
+        metadata = _metadata(path)
+        if "arguments" not in metadata:
+            raise WeightsError(path, "names no method and no arguments", "import official files with from_official")
+        return json.loads(metadata["arguments"]), load_file(path)
+    checkpoint = _read_pickle(path)
+    if "hyper_parameters" not in checkpoint:
+        raise WeightsError(path, "is no checkpoint of the zoo", "import official files with from_official")
+    arguments = {k: v for k, v in checkpoint["hyper_parameters"].items() if not k.startswith("_")}
+    return arguments, checkpoint["state_dict"]
+
+
+def initialise_from(module: AnimationModule, path: str | Path) -> None:
+    """Loads every tensor of a weights file or checkpoint that has its place in the module.
+
+    Raises:
+        WeightsError: A tensor of the inference networks is missing, or has another shape.
+    """
+    _, tensors = _read_arguments_and_tensors(Path(path))
+    with naming_file(path):
+        load_state(module, tensors)
