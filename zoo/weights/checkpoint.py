@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,17 +14,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from zoo.errors import FileError
+
 if TYPE_CHECKING:
     from zoo.base import AnimationModule
 
 Module = TypeVar("Module", bound="AnimationModule")
 
 
-class WeightsError(Exception):
-    """A weights file that can't be used: says which file, what is wrong and what to do."""
-
-    def __init__(self, path: str | Path, problem: str, remedy: str) -> None:
-        super().__init__(f"{path}: {problem}; {remedy}")
+class WeightsError(FileError):
+    """A weights file that can't be used."""
 
 
 def save_weights(module: AnimationModule, path: str | Path, half: bool = False, **metadata: str) -> Path:
@@ -43,7 +43,7 @@ def save_weights(module: AnimationModule, path: str | Path, half: bool = False, 
     tensors = {name: _packed(tensor, half) for name, tensor in module.inference_state().items()}
     header = {
         "method": f"{type(module).__module__}.{type(module).__qualname__}",
-        "arguments": json.dumps(dict(module.hparams)),
+        "arguments": json.dumps(_constructor_arguments(module.hparams)),
         **metadata,
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -53,6 +53,11 @@ def save_weights(module: AnimationModule, path: str | Path, half: bool = False, 
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def _constructor_arguments(hparams: Mapping[str, Any]) -> dict[str, Any]:
+    """Without ``_class_path`` and ``_instantiator``, which LightningCLI adds."""
+    return {name: value for name, value in hparams.items() if not name.startswith("_")}
 
 
 def _packed(tensor: Tensor, half: bool) -> Tensor:
@@ -74,6 +79,11 @@ def load_weights(path: str | Path, method: type[Module]) -> Module:
         WeightsError: The file is missing, damaged, of another method, or its tensors don't fit.
     """
     arguments, tensors = _read_arguments_and_tensors(Path(path))
+    try:
+        inspect.signature(method).bind(**arguments)
+    except TypeError as error:
+        problem = f"holds arguments of another method than {method.__name__} ({error})"
+        raise WeightsError(path, problem, "name the method that it belongs to") from error
     module = method(**arguments)
     with naming_file(path):
         load_state(module, tensors)
@@ -114,7 +124,7 @@ def method_of(path: str | Path) -> str:
     path = Path(path)
     if _is_safetensors(path):
         return _metadata(path).get("method", "")
-    return str(_read_pickle(path).get("hyper_parameters", {}).get("_instantiator_class", ""))
+    return str(_read_pickle(path).get("hyper_parameters", {}).get("_class_path", ""))
 
 
 def read_foreign(path: str | Path) -> dict[str, Any]:
@@ -162,7 +172,8 @@ def _read_pickle(path: Path) -> dict[str, Any]:
             "holds more than tensors in plain containers, so that reading it could run foreign code",
             "convert it to safetensors in the environment that wrote it",
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+    # torch reads a file as safetensors where its name says so
+    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise WeightsError(path, f"is no checkpoint ({str(error).splitlines()[0]})", "fetch it again") from error
     if not isinstance(content, dict):
         raise WeightsError(path, f"holds a {type(content).__name__}, not a dictionary", "fetch it again")
@@ -178,8 +189,7 @@ def _read_arguments_and_tensors(path: Path) -> tuple[dict[str, Any], dict[str, T
     checkpoint = _read_pickle(path)
     if "hyper_parameters" not in checkpoint:
         raise WeightsError(path, "is no checkpoint of the zoo", "import official files with from_official")
-    arguments = {k: v for k, v in checkpoint["hyper_parameters"].items() if not k.startswith("_")}
-    return arguments, checkpoint["state_dict"]
+    return _constructor_arguments(checkpoint["hyper_parameters"]), checkpoint["state_dict"]
 
 
 def initialise_from(module: AnimationModule, path: str | Path) -> None:

@@ -1,0 +1,24 @@
+from pathlib import Path
+
+
+class ZooError(Exception):
+    """A mistake that the user can mend; the command line shows it as one line, without a traceback."""
+
+
+class FileError(ZooError):
+    """A file or folder that can't be used, as one line: ``PATH: problem; remedy``.
+
+    Args:
+        path: The file or folder at fault.
+        problem: What is wrong with it.
+        remedy: What to do about it.
+    """
+
+    def __init__(self, path: str | Path, problem: str, remedy: str) -> None:
+        super().__init__(path, problem, remedy)  # all three, so that the error survives the way out of a worker process
+        self.path = Path(path)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}; {self.remedy}"

@@ -1,0 +1,55 @@
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from zoo.nn.features import PERCEPTUAL_TAPS, FeatureNetwork, FeatureNetworkName, Frozen, feature_network
+
+
+class PerceptualLoss:
+    """Distance of two pictures in the features of a frozen ImageNet network (Johnson et al. 2016).
+
+    Sum over taps of weight · mean|f(prediction) - f(target)|. The target takes no gradient. Not an ``nn.Module``, so
+    the network enters no checkpoint; its weights are looked up when the loss is first computed.
+
+    Args:
+        network: A published network by name, or any :class:`FeatureNetwork`.
+        weights: One per tap, shallow to deep.
+
+    Raises:
+        ValueError: The number of weights isn't that of the taps.
+        MissingWeightsError: At the first call: the weights aren't on this machine; names the command.
+    """
+
+    def __init__(self, network: FeatureNetworkName | FeatureNetwork, weights: Sequence[float] = (1.0,) * 5) -> None:
+        if isinstance(network, FeatureNetwork):
+            taps, self._network = network.taps, Frozen(partial(_itself, network))
+        else:
+            taps, self._network = PERCEPTUAL_TAPS[network], Frozen(partial(feature_network, network))
+        if len(weights) != len(taps):
+            raise ValueError(f"the perceptual network has {len(taps)} taps, but there are {len(weights)} weights")
+        self.weights = tuple(weights)
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Computes the loss at one scale; pyramids are the caller's business.
+
+        Args:
+            prediction: (N, 3, H, W), RGB in [0, 1].
+            target: The same shape; detached here.
+
+        Returns:
+            A scalar.
+        """
+        with torch.no_grad():
+            target_features = self._network(target)
+        terms = [
+            weight * functional.l1_loss(predicted, true)  # in float32 under autocast
+            for weight, predicted, true in zip(self.weights, self._network(prediction), target_features, strict=True)
+        ]
+        return torch.stack(terms).sum()
+
+
+def _itself(network: FeatureNetwork) -> FeatureNetwork:
+    return network
