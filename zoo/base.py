@@ -94,11 +94,23 @@ class AnimationModule(LightningModule):
         """Takes one look at the whole track (name -> (B, T, ...)) before frames stream."""
         raise TypeError(f"{type(self).__name__} has no driving track")
 
-    def pictures(self, batch: Batch) -> dict[str, Tensor]:
-        """What explains a prediction of the first clip: name -> (3, H, W) in [0, 1]. None by default."""
-        return {}
+    def explain(self, state: State, driving: Batch) -> dict[str, Tensor]:
+        """What the method saw and did in a chunk: name -> (B, t, 3, H, W) in [0, 1]. By default what drove it.
+
+        Args:
+            state: As ``render`` returned it for this chunk.
+            driving: The chunk.
+        """
+        return {"driving": driving["driving"]}
 
     @torch.no_grad()
+    def pictures(self, batch: Batch) -> dict[str, Tensor]:
+        """:meth:`explain` for the first clip's last driving frame: name -> (3, H, W)."""
+        first = Batch(**{key: value[:1] for key, value in batch.items() if isinstance(value, Tensor)})  # type: ignore[typeddict-item]
+        *_, last = split_driving(first, 1)
+        _, state = self.render(self.encode(select(first, "source"), MotionOptions()), last)
+        return {name: views[0, 0] for name, views in self.explain(state, last).items()}
+
     def stream(
         self, source: Batch, driving: Callable[[], Iterable[Batch]], options: MotionOptions | None = None
     ) -> Iterator[Tensor]:
@@ -116,6 +128,22 @@ class AnimationModule(LightningModule):
         Raises:
             ValueError: An option that the method doesn't know, or a picture size that it can't take.
         """
+        for frames, _, _ in self._rendered(source, driving, options):
+            yield frames
+
+    def stream_explained(
+        self, source: Batch, driving: Callable[[], Iterable[Batch]], options: MotionOptions | None = None
+    ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """As :meth:`stream`, with the chunk's :meth:`explain` beside its frames."""
+        for frames, state, chunk in self._rendered(source, driving, options):
+            with torch.no_grad():
+                views = self.explain(state, chunk)
+            yield frames, views
+
+    @torch.no_grad()
+    def _rendered(
+        self, source: Batch, driving: Callable[[], Iterable[Batch]], options: MotionOptions | None
+    ) -> Iterator[tuple[Tensor, State, Batch]]:
         options = options or MotionOptions()
         self._check_options(options)
         self._check_size(source["source"])
@@ -125,7 +153,7 @@ class AnimationModule(LightningModule):
             state = self.adapt(state, {name: torch.cat([c[name] for c in chunks], 1) for name in chunks[0]})
         for chunk in driving():
             frames, state = self.render(state, chunk)
-            yield frames
+            yield frames, state, chunk
 
     def animate(self, batch: Batch, options: MotionOptions | None = None, chunk: int = CHUNK) -> Tensor:
         """Animates a whole batch.

@@ -1,6 +1,7 @@
 """What a network sees and does, as pictures (3, H, W) in [0, 1]."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from kornia.color import hsv_to_rgb
@@ -28,10 +29,10 @@ def draw_points(picture: Tensor, points: Tensor) -> Tensor:
     return picture
 
 
-def show_flow(grid: Tensor, size: tuple[int, int]) -> Tensor:
+def show_flow(grid: Tensor, size: Sequence[int]) -> Tensor:
     """A backward grid (h, w, 2) as colours: hue is the direction, saturation the length of the displacement."""
-    displacement = (grid - coordinate_grid(*grid.shape[:2], like=grid)).permute(2, 0, 1)[None]
-    x, y = F.interpolate(displacement, size=size, mode="bilinear")[0]
+    displacement = (grid - coordinate_grid(grid.shape[0], grid.shape[1], grid)).permute(2, 0, 1)[None]
+    x, y = F.interpolate(displacement, size=tuple(size), mode="bilinear")[0]
     length = torch.hypot(x, y)
     hue = torch.atan2(y, x) % (2 * math.pi)
     saturation = length / length.max().clamp(min=0.05)  # tiny motion stays pale

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ class Keypoints(NamedTuple):
     value: Tensor
     jacobian: Tensor | None = None
 
-    def map(self, change) -> "Keypoints":
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Keypoints":
         """The same keypoints with ``change`` applied to both tensors."""
         return Keypoints(change(self.value), None if self.jacobian is None else change(self.jacobian))
 

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.nn import functional as F
 from torch.optim import Adam
 from torch.optim.lr_scheduler import MultiStepLR
 
@@ -35,6 +36,7 @@ class Source:
     """What First Order Motion remembers of the source between chunks; B sources.
 
     Attributes:
+        pictures: (B, 3, H, W) the source itself.
         features: (B, C, h, w) of the generator's encoder.
         small: (B, 3, h', w') the source at the dense motion's resolution.
         keypoints: Of the source.
@@ -42,6 +44,7 @@ class Source:
         initial: Keypoints of the initial driving frame, known once a driving frame was seen.
     """
 
+    pictures: Tensor
     features: Tensor
     small: Tensor
     keypoints: Keypoints
@@ -200,17 +203,17 @@ class FirstOrderMotionModel(AdversarialTraining):
     @property
     def size_multiple(self) -> int:
         """Both hourglasses halve their reduced pictures once per block; the generator halves the picture itself."""
-        hparams = self.hparams
+        options = self.hparams
         return max(
-            round(2**hparams.detector_blocks / hparams.detector_scale),
-            round(2**hparams.motion_blocks / hparams.motion_scale),
-            2**hparams.generator_down_blocks,
+            round(2 ** options["detector_blocks"] / options["detector_scale"]),
+            round(2 ** options["motion_blocks"] / options["motion_scale"]),
+            2 ** options["generator_down_blocks"],
         )
 
     def setup(self, stage: str) -> None:
         """Takes over the weights that training starts from."""
-        if stage == "fit" and self.hparams.init_from:
-            initialise_from(self, self.hparams.init_from)
+        if stage == "fit" and self.hparams["init_from"]:
+            initialise_from(self, self.hparams["init_from"])
 
     # ------------------------------------------------------------------ training
 
@@ -240,8 +243,8 @@ class FirstOrderMotionModel(AdversarialTraining):
 
     def draw_transform(self, frames: Tensor) -> RandomTransform:
         """One random deformation per frame (N, 3, H, W)."""
-        options = self.hparams
-        return RandomTransform.draw(len(frames), options.sigma_affine, options.sigma_tps, options.points_tps, frames)
+        sigma_affine, sigma_tps, points = (self.hparams[n] for n in ("sigma_affine", "sigma_tps", "points_tps"))
+        return RandomTransform.draw(len(frames), sigma_affine, sigma_tps, points, frames)
 
     def losses(self, phase: str, batch: Batch, rendered: dict[str, Any]) -> dict[str, Tensor]:
         """Weighted loss terms of the generator or of the discriminator (the specification's names)."""
@@ -277,13 +280,13 @@ class FirstOrderMotionModel(AdversarialTraining):
         options = self.hparams
         groups = [
             [
-                {"params": self.generator.parameters(), "lr": options.generator_learning_rate},
-                {"params": self.keypoint_detector.parameters(), "lr": options.detector_learning_rate},
+                {"params": self.generator.parameters(), "lr": options["generator_learning_rate"]},
+                {"params": self.keypoint_detector.parameters(), "lr": options["detector_learning_rate"]},
             ],
-            [{"params": self.discriminator.parameters(), "lr": options.discriminator_learning_rate}],
+            [{"params": self.discriminator.parameters(), "lr": options["discriminator_learning_rate"]}],
         ]
         optimizers = [Adam(group, betas=(0.5, 0.999)) for group in groups[: len(self.phases)]]
-        return optimizers, [MultiStepLR(o, list(options.milestones), gamma=0.1) for o in optimizers]
+        return optimizers, [MultiStepLR(o, list(options["milestones"]), gamma=0.1) for o in optimizers]
 
     # ------------------------------------------------------------------ animation
 
@@ -291,7 +294,8 @@ class FirstOrderMotionModel(AdversarialTraining):
         """Encodes the first source frame of each clip, (B, S, 3, H, W)."""
         pictures = source["source"][:, 0]
         small = self.generator.dense_motion_network.down(pictures)
-        return Source(self.generator.encode(pictures), small, self.keypoint_detector(pictures), options)
+        keypoints = self.keypoint_detector(pictures)
+        return Source(pictures, self.generator.encode(pictures), small, keypoints, options)
 
     def uses_track(self, options: MotionOptions) -> bool:
         """Only the search for the best frame looks ahead."""
@@ -348,23 +352,25 @@ class FirstOrderMotionModel(AdversarialTraining):
         )
         return self.motion(repeat_frames(state.small, frames), transferred, source)
 
-    def pictures(self, batch: Batch) -> dict[str, Tensor]:
-        """Keypoints, warped source, flow and occlusion for the first clip's last driving frame."""
-        source, driving = batch["source"][:1], batch["driving"][:1, -1:]
-        state = self.encode(Batch(source=source), MotionOptions())
-        keypoints = self.detect(driving)
-        state = replace(state, initial=keypoints.map(lambda tensor: tensor[:, 0]))
+    def explain(self, state: Source, driving: Batch) -> dict[str, Tensor]:
+        """Keypoints on source and driving frames, the warped source, its flow, and where it was inpainted."""
+        frames = driving["driving"]
+        batch, length, _, *size = frames.shape
+        keypoints = self.detect(frames)
         motion = self.frame_motion(state, keypoints)
-        size = source.shape[-2:]
-        shown = {
-            "source_keypoints": draw_points(source[0, 0], state.keypoints.value[0]),
-            "driving_keypoints": draw_points(driving[0, 0], keypoints.value[0, 0]),
-            "warped_source": self.generator.deform(source[:, 0], motion)[0],
-            "flow": show_flow(motion.deformation[0], size),
+        sources = repeat_frames(state.pictures, length)
+        source_points = repeat_frames(state.keypoints.value, length)
+        views = {
+            "source_keypoints": torch.stack([draw_points(*pair) for pair in zip(sources, source_points, strict=True)]),
+            "driving_keypoints": torch.stack(
+                [draw_points(*pair) for pair in zip(frames.flatten(0, 1), keypoints.value.flatten(0, 1), strict=True)]
+            ),
+            "warped_source": self.generator.deform(sources, motion),
+            "flow": torch.stack([show_flow(grid, size) for grid in motion.deformation]),
         }
         if motion.occlusion is not None:
-            shown["occlusion"] = torch.nn.functional.interpolate(motion.occlusion, size)[0].expand(3, -1, -1)
-        return shown
+            views["occlusion"] = F.interpolate(motion.occlusion, size).expand(-1, 3, -1, -1)
+        return {name: view.unflatten(0, (batch, length)) for name, view in views.items()}
 
     # ------------------------------------------------------------------ official weights
 

@@ -176,7 +176,7 @@ class KeypointDetector(nn.Module):
         """
         features = self.predictor(self.down(pictures))  # N, width + 3, h, w
         heatmaps = spatial_softmax2d(self.kp(features), torch.tensor(self.temperature, device=features.device))
-        grid = coordinate_grid(*heatmaps.shape[-2:], like=heatmaps)
+        grid = coordinate_grid(heatmaps.shape[2], heatmaps.shape[3], heatmaps)
         value = torch.einsum("nkhw,hwi->nki", heatmaps, grid)
         if self.jacobian is None:
             return Keypoints(value)
@@ -310,7 +310,7 @@ class Generator(nn.Module):
 
     def deform(self, source: Tensor, motion: Motion) -> Tensor:
         """The source pictures (N, 3, H, W) themselves, warped; nothing is inpainted. For viewing only."""
-        grid = resize_grid(motion.deformation, *source.shape[-2:])
+        grid = resize_grid(motion.deformation, source.shape[2], source.shape[3])
         return warp(source, grid, self.dense_motion_network.align_corners)
 
 
@@ -362,7 +362,7 @@ class Discriminator(nn.Module):
         """Every block's output and the map of verdicts (N, 1, h, w) for pictures (N, 3, H, W)."""
         x = pictures
         if self.num_keypoints:
-            maps = gaussian_maps(keypoints.value, *pictures.shape[-2:], self.keypoint_variance)
+            maps = gaussian_maps(keypoints.value, x.shape[2], x.shape[3], self.keypoint_variance)
             x = torch.cat([pictures, maps], dim=1)
         features = []
         for block in self.down_blocks:
