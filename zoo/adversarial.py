@@ -63,7 +63,7 @@ class AdversarialTraining(AnimationModule):
             optimizer.zero_grad()
             self.manual_backward(total)
             if phase.clip is not None:
-                self.clip_gradients(optimizer, gradient_clip_val=phase.clip, gradient_clip_algorithm="norm")
+                self.clip_gradients(optimizer.optimizer, gradient_clip_val=phase.clip, gradient_clip_algorithm="norm")
             for _ in range(phase.steps):
                 optimizer.step()
                 self._count_no_further_step()
@@ -82,7 +82,7 @@ class AdversarialTraining(AnimationModule):
 
     def _phase_optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers()
-        return optimizers if isinstance(optimizers, list) else [optimizers]  # type: ignore[list-item, return-value]
+        return optimizers if isinstance(optimizers, list) else [optimizers]
 
     def _count_no_further_step(self) -> None:
         """Lets only the first optimiser step of a batch advance ``trainer.global_step``.
@@ -91,8 +91,8 @@ class AdversarialTraining(AnimationModule):
         schedules, logs and checkpoints would run at twice the speed of the batches.
         """
         for optimizer in self._phase_optimizers():
-            optimizer._on_before_step = _do_nothing  # type: ignore[method-assign]
-            optimizer._on_after_step = _do_nothing  # type: ignore[method-assign]
+            optimizer._on_before_step = _do_nothing
+            optimizer._on_after_step = _do_nothing
 
     @contextmanager
     def _only(self, trains: tuple[str, ...]) -> Iterator[None]:

@@ -1,0 +1,78 @@
+"""The command line as a user meets it."""
+
+import subprocess
+import sys
+
+import pytest
+
+import zoo
+from zoo.cli import FUNCTIONS, LIGHTNING_COMMANDS, main
+from zoo.errors import FileError
+from zoo.training import latest_checkpoint
+
+
+def zoo_command(*arguments):
+    return subprocess.run([sys.executable, "-m", "zoo", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_help_names_every_command_without_importing_torch():
+    script = (
+        "import sys; from zoo.cli import main; main(['--help']); main(['--version']); assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert all(f"  {name} " in done.stdout for name in [*LIGHTNING_COMMANDS, *FUNCTIONS])
+    assert zoo.__version__ in done.stdout
+
+
+def test_a_misspelt_command_gets_one_line_with_the_right_spelling():
+    done = zoo_command("animat")
+    assert done.returncode == 1
+    assert done.stderr.strip() == "zoo animat: there is no such command; did you mean 'animate'?"
+
+
+@pytest.mark.parametrize("command", [["animate"], ["prepare"], ["demo"], ["weights", "install"], ["weights", "list"]])
+def test_functions_explain_themselves(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--help"])
+    assert stop.value.code == 0
+    assert len(capsys.readouterr().out.splitlines()) > 3
+
+
+def test_an_empty_data_folder_is_explained_in_one_line(tmp_path):
+    done = zoo_command(
+        "fit", "--model", "FirstOrderMotionModel", "--data.path", str(tmp_path), "--trainer.logger", "false"
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert str(tmp_path) in done.stderr.splitlines()[-1]
+
+
+def test_the_newest_run_is_the_last(tmp_path):
+    with pytest.raises(FileError, match="zoo fit"):
+        latest_checkpoint(tmp_path)
+    for version in ("version_0", "version_1"):
+        (tmp_path / version / "checkpoints").mkdir(parents=True)
+        (tmp_path / version / "checkpoints" / "last.ckpt").touch()
+    assert latest_checkpoint(tmp_path).parts[-3] == "version_1"
+
+
+def test_methods_are_listed():
+    assert "first_order_motion_model" in zoo.list_methods()
+
+
+def test_a_method_from_outside_the_package(tmp_path):
+    """A dotted class path of any importable module is a method; nothing is registered."""
+    (tmp_path / "outside.py").write_text(
+        "from zoo.methods.first_order_motion_model import FirstOrderMotionModel\n\n\n"
+        "class MyMethod(FirstOrderMotionModel):\n"
+        '    """Mine."""\n'
+    )
+    tiny = "configs/first_order_motion_model/tiny.yaml"
+    done = subprocess.run(
+        [sys.executable, "-m", "zoo", "fit", "--config", tiny, "--model", "outside.MyMethod", "--print_config"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": f"{tmp_path}:.", "PATH": ""},
+    )
+    assert "class_path: outside.MyMethod" in done.stdout, done.stderr[-2000:]

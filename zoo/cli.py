@@ -1,0 +1,99 @@
+"""The command line: Lightning's own commands, and a few plain functions shown as commands."""
+
+import difflib
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from itertools import zip_longest
+from typing import Any
+
+import zoo
+from zoo.errors import ZooError
+
+LIGHTNING_COMMANDS = {
+    "fit": "train a method: --model NAME chooses it, --config FILE a recipe",
+    "validate": "measure a trained method on the validation clips",
+    "test": "measure it on the test clips and write test.json",
+    "predict": "animate the test pairs and write videos",
+}
+"""Run by stock LightningCLI."""
+
+FUNCTIONS = {
+    "demo": ("zoo.demo:demo", "train on synthetic people for a few minutes and show the result"),
+    "animate": ("zoo.animation:animate", "a picture and a driving video in, an animated video out"),
+    "prepare": ("zoo.data.prepare:prepare", "cut and resize a public dataset's raw videos into a folder of clips"),
+    "weights": ("zoo.weights.networks:COMMANDS", "fetch and list the networks that metrics and losses need"),
+}
+"""Plain functions (or a dictionary of them); their signatures and docstrings become options and help."""
+
+USAGE = """usage: zoo COMMAND ...
+
+{commands}
+
+Every command explains itself: zoo COMMAND --help
+First steps: zoo fit --config configs/first_order_motion_model/tiny.yaml
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command; mistakes that the user can mend end it with one line instead of a traceback."""
+    command, *rest = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
+    try:
+        run(command, rest)
+    except ZooError as error:
+        sys.exit(f"zoo {command}: {error}")
+
+
+def run(command: str, arguments: list[str]) -> None:
+    """Runs one command.
+
+    Raises:
+        ZooError: The user's mistake, in one line.
+    """
+    if command in LIGHTNING_COMMANDS:
+        from zoo import training  # imports torch and Lightning, which `zoo --help` can do without
+
+        training.run([command, *arguments])
+    elif command in FUNCTIONS:
+        _run_function(command, arguments)
+    elif command == "--version":
+        print(f"animation-zoo {zoo.__version__}")
+    elif command in ("--help", "-h", "help"):
+        print(usage())
+    else:
+        near = difflib.get_close_matches(command, [*LIGHTNING_COMMANDS, *FUNCTIONS], n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "see `zoo --help`"
+        raise ZooError(f"there is no such command; {hint}")
+
+
+def usage() -> str:
+    """All commands, a line each."""
+    lines = LIGHTNING_COMMANDS | {name: line for name, (_, line) in FUNCTIONS.items()}
+    return USAGE.format(commands="\n".join(f"  {name:<10}{line}" for name, line in lines.items()))
+
+
+def _run_function(command: str, arguments: list[str]) -> None:
+    from jsonargparse import auto_cli
+
+    module, _, name = FUNCTIONS[command][0].partition(":")
+    function_or_group: Any = vars(import_module(module))[name]
+    if callable(function_or_group):
+        arguments = spell_out(arguments, function_or_group)
+    auto_cli(function_or_group, args=arguments, prog=f"zoo {command}", as_positional=command == "weights")
+
+
+def spell_out(arguments: Sequence[str], function: Callable[..., Any]) -> list[str]:
+    """Options as jsonargparse takes them: ``--best-frame`` becomes ``--best_frame=true``."""
+    switches = {
+        name for name, parameter in inspect.signature(function).parameters.items() if parameter.annotation is bool
+    }
+    spelled = []
+    for argument, following in zip_longest(arguments, arguments[1:], fillvalue="--"):
+        option, equals, value = argument.partition("=")
+        if option.startswith("--"):
+            option = "--" + option[2:].replace("-", "_")
+            if option[2:] in switches and not equals and following.startswith("--"):
+                equals, value = "=", "true"
+        spelled.append(option + equals + value)
+    return spelled

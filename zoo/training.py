@@ -1,0 +1,130 @@
+"""``zoo fit | validate | test | predict``: stock LightningCLI with the zoo's methods, data and callbacks."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+
+from zoo.adversarial import AdversarialTraining
+from zoo.base import AnimationModule
+from zoo.data import VideoDataModule
+from zoo.errors import FileError
+from zoo.evaluator import Evaluator, PredictionWriter
+from zoo.methods import discover
+from zoo.weights import save_weights
+
+LoggerName = Literal["csv", "tensorboard", "wandb"]
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Runs one of Lightning's commands with the zoo's parts."""
+    discover()  # so that `--model FirstOrderMotionModel` is found by its class name
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")  # we are its command line
+    AnimationCLI(
+        AnimationModule,
+        VideoDataModule,
+        subclass_mode_model=True,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,  # methods bring their own
+        trainer_defaults={"default_root_dir": "runs", "callbacks": [RichProgressBar()]},
+        args=list(arguments),
+        parser_kwargs={"prog": "zoo"},
+        save_config_kwargs={"overwrite": True},
+    )
+
+
+class AnimationCLI(LightningCLI):
+    """LightningCLI that knows where runs go, which conditions a method needs, and what ``--ckpt_path last`` means."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds the evaluator, checkpoints and the choice of logger."""
+        parser.add_argument(
+            "--logger", type=LoggerName, default="csv", help="where scalars and pictures go besides CSV"
+        )
+        parser.add_lightning_class_args(Evaluator, "evaluator")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.set_defaults(
+            {"checkpoint.save_last": True, "checkpoint.every_n_train_steps": 500, "checkpoint.save_top_k": 0}
+        )
+        parser.add_lightning_class_args(PredictionWriter, "writer")
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+        parser.link_arguments("model", "data.conditions", compute_fn=_conditions, apply_on="instantiate")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Fills in what depends on the method: run folder, loggers, and the strategy that alternating phases need."""
+        config = self._get(self.config_init, "trainer", default={})
+        if config["logger"] is None:
+            choice = self._get(self.config_init, "logger")
+            kwargs["logger"] = make_loggers(choice, config["default_root_dir"], type(self.model).__name__)
+        if config["strategy"] == "auto" and _several_devices(config) and isinstance(self.model, AdversarialTraining):
+            kwargs["strategy"] = "ddp_find_unused_parameters_true"
+        return super().instantiate_trainer(**kwargs)
+
+    def _parse_ckpt_path(self) -> None:
+        """Resolves ``last`` to the newest run of the chosen method before its constructor arguments are read."""
+        config = self.config[self.config.subcommand]
+        if config.get("ckpt_path") == "last":
+            method = config.model.class_path.rpartition(".")[2]
+            config.ckpt_path = str(latest_checkpoint(Path(config.trainer.default_root_dir) / method))
+        super()._parse_ckpt_path()
+
+    def after_fit(self) -> None:
+        """Writes the weights that `zoo animate` takes."""
+        if self.trainer.is_global_zero and self.trainer.log_dir is not None:
+            height, width = self.datamodule.size
+            path = save_weights(
+                self.model,
+                Path(self.trainer.log_dir) / "weights.safetensors",
+                data=self.datamodule.name,
+                size=f"{height}x{width}",
+                steps=str(self.trainer.global_step),
+            )
+            print(f"weights for `zoo animate --weights`: {path}")
+
+
+def make_loggers(choice: LoggerName, root: str, name: str) -> list[Logger]:
+    """The CSV logger, which owns the run's folder ``root/name/version_N``, and the chosen one beside it."""
+    csv = CSVLogger(root, name=name)
+    if choice == "tensorboard":
+        return [csv, TensorBoardLogger(root, name=name, version=f"version_{csv.version}")]
+    if choice == "wandb":
+        Path(csv.log_dir).mkdir(parents=True, exist_ok=True)
+        return [csv, WandbLogger(project="animation-zoo", name=f"{name}-{csv.version}", save_dir=csv.log_dir)]
+    return [csv]
+
+
+def latest_checkpoint(folder: Path) -> Path:
+    """The most recently written ``last.ckpt`` below a method's run folder.
+
+    Raises:
+        FileError: There is none.
+    """
+    found = sorted(folder.glob("*/checkpoints/last*.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise FileError(
+            folder, "holds no run with a checkpoint", "run `zoo fit` first, or name a file with --ckpt_path"
+        )
+    return found[-1]
+
+
+def _conditions(model: LightningModule) -> tuple[str, ...]:
+    return model.conditions if isinstance(model, AnimationModule) else ()
+
+
+def _several_devices(config: Any) -> bool:
+    devices = config["devices"]
+    if devices in ("auto", -1, "-1"):
+        return config["accelerator"] in ("auto", "gpu", "cuda") and torch.cuda.device_count() > 1
+    return int(devices) > 1 if isinstance(devices, int) or str(devices).isdigit() else len(devices) > 1
+
+
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage()
