@@ -1,0 +1,41 @@
+# `make demo` and `make test` need Python 3.11 or newer, make and git; they create .venv and install what is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+
+.PHONY: help demo test test-fast lint clean
+
+help:
+	@echo "make demo       train on synthetic people for a few minutes, measure, write $(DEMO)/animation.mp4"
+	@echo "make test       lint, types and the whole test suite"
+	@echo "make test-fast  the tests that take seconds"
+	@echo "make lint       ruff and mypy"
+
+# The stamp is newer than what it depends on exactly when nothing needs installing.
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+$(VENV)/weights: $(VENV)/installed
+	$(BIN)/zoo weights install lpips
+	@touch $@
+
+demo: $(VENV)/weights
+	$(BIN)/zoo demo --output $(DEMO)
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint $(VENV)/weights
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/weights
+	$(BIN)/python -m pytest -m "not slow"
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
