@@ -77,12 +77,15 @@ class AnimationCLI(LightningCLI):
         super()._parse_ckpt_path()
 
     def after_fit(self) -> None:
-        """Writes the weights that `zoo animate` takes."""
-        if self.trainer.is_global_zero and self.trainer.log_dir is not None:
+        """Writes the last checkpoint, which may be behind by some steps, and the weights that `zoo animate` takes."""
+        folder = self.trainer.log_dir  # a broadcast: every process has to ask
+        if folder is not None and self.trainer.checkpoint_callbacks:
+            self.trainer.save_checkpoint(Path(folder) / "checkpoints" / "last.ckpt")
+        if self.trainer.is_global_zero and folder is not None:
             height, width = self.datamodule.size
             path = save_weights(
                 self.model,
-                Path(self.trainer.log_dir) / "weights.safetensors",
+                Path(folder) / "weights.safetensors",
                 data=self.datamodule.name,
                 size=f"{height}x{width}",
                 steps=str(self.trainer.global_step),

@@ -1,0 +1,24 @@
+"""Reading and writing clips, frame by frame and exactly."""
+
+from .cache import FrameCache
+from .errors import VideoError
+from .info import VideoInfo
+from .panels import grid, side_by_side
+from .pictures import read_image, write_image
+from .probe import probe
+from .read import iter_frames, read_frames
+from .write import VideoWriter
+
+__all__ = [
+    "FrameCache",
+    "VideoError",
+    "VideoInfo",
+    "VideoWriter",
+    "grid",
+    "iter_frames",
+    "probe",
+    "read_frames",
+    "read_image",
+    "side_by_side",
+    "write_image",
+]

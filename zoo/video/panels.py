@@ -1,0 +1,86 @@
+"""Pictures side by side, for comparing them by eye."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+_GAP = 2  # pixels between pictures
+_BACKGROUND = 255
+_INK = (40, 40, 40)
+_SMALLEST_TEXT, _LARGEST_TEXT = 9, 20  # pixels
+
+
+def side_by_side(pictures: Sequence[Tensor], titles: Sequence[str] | None = None) -> Tensor:
+    """Pictures in one row with a thin gap, each under its title.
+
+    Lower pictures are enlarged to the height of the highest, keeping their aspect.
+
+    Args:
+        pictures: RGB, uint8 (3, h, w) each.
+        titles: One per picture; what does not fit above its picture is cut off. None leaves the line of titles out.
+
+    Returns:
+        RGB, uint8 (3, H, W).
+
+    Raises:
+        ValueError: If there is no picture, or as many titles as pictures are not given.
+    """
+    return grid([pictures], titles)
+
+
+def grid(rows: Sequence[Sequence[Tensor]], titles: Sequence[str] | None = None) -> Tensor:
+    """Rows of pictures with thin gaps, under one line of column titles.
+
+    Args:
+        rows: Rows of RGB, uint8 (3, h, w); all rows must come out equally wide.
+        titles: One per column, or None.
+
+    Returns:
+        RGB, uint8 (3, H, W).
+
+    Raises:
+        ValueError: If a row is empty, rows differ in width or the titles don't match the columns.
+    """
+    if not rows or not all(rows):
+        raise ValueError("there is no picture to show")
+    if titles is not None and len(titles) != len(rows[0]):
+        raise ValueError(f"{len(titles)} titles for {len(rows[0])} pictures")
+    levelled = [_level(row) for row in rows]
+    widths = [picture.shape[2] for picture in levelled[0]]
+    parts = [] if titles is None else [_row([_title(text, width) for text, width in zip(titles, widths, strict=True)])]
+    parts += [_row(row) for row in levelled]
+    if len({part.shape[2] for part in parts}) > 1:
+        raise ValueError(f"the rows differ in width: {[part.shape[2] for part in parts]}")
+    return torch.cat([piece for part in parts for piece in (part, _blank(_GAP, part.shape[2]))][:-1], dim=1)
+
+
+def _level(row: Sequence[Tensor]) -> list[Tensor]:
+    height = max(picture.shape[1] for picture in row)
+    return [_enlarge(picture.cpu(), height) for picture in row]
+
+
+def _enlarge(picture: Tensor, height: int) -> Tensor:
+    if picture.shape[1] == height:
+        return picture
+    width = round(picture.shape[2] * height / picture.shape[1])
+    return interpolate(picture[None], size=(height, width), mode="bilinear", align_corners=False)[0]
+
+
+def _row(pictures: Sequence[Tensor]) -> Tensor:
+    gap = _blank(pictures[0].shape[1], _GAP)
+    return torch.cat([piece for picture in pictures for piece in (picture, gap)][:-1], dim=2)
+
+
+def _blank(height: int, width: int) -> Tensor:
+    return torch.full((3, height, width), _BACKGROUND, dtype=torch.uint8)
+
+
+def _title(text: str, width: int) -> Tensor:
+    size = min(max(width // 12, _SMALLEST_TEXT), _LARGEST_TEXT)
+    line = Image.new("RGB", (width, size + size // 2), (_BACKGROUND,) * 3)
+    ImageDraw.Draw(line).text((1, size // 5), text, fill=_INK, font=ImageFont.load_default(size))
+    return torch.from_numpy(np.array(line)).permute(2, 0, 1)
