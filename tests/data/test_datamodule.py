@@ -1,0 +1,310 @@
+import csv
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from tiny_folders import numbered_frames, write_clips, write_pose, write_strip
+
+from zoo.batch import check_batch
+from zoo.data import DataError, VideoDataModule
+from zoo.data.augment import draw_parameters
+from zoo.pose import BODY_18, flip_pose
+
+FRAMES = 12
+
+
+class Recorder(LightningModule):
+    """Learns nothing, and remembers what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.trained: list[tuple[list[int], float]] = []
+        self.evaluated: list[dict] = []
+
+    def training_step(self, batch, batch_idx):
+        self.trained.append((batch["index"].tolist(), batch["driving"].double().sum().item()))
+        self.batch = batch
+        return self.weight * 0
+
+    def validation_step(self, batch, batch_idx):
+        self.evaluated.append(batch)
+
+    def test_step(self, batch, batch_idx):
+        self.evaluated.append(batch)
+
+    predict_step = test_step
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def trainer(**options) -> Trainer:
+    return Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        **{"enable_checkpointing": False, **options},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    write_clips(
+        tmp_path / "data",
+        [f"train/id{n % 3}#{n}.png" for n in range(5)] + ["test/x.png", "test/y.png", "test/z.png"],
+        FRAMES,
+    )
+    return tmp_path / "data"
+
+
+def data(folder, **options) -> VideoDataModule:
+    return VideoDataModule(str(folder), **{"size": 8, "workers": 0, "batch_size": 2, "repeats": 2, **options})
+
+
+def run(folder, steps: int = 10, checkpoint: str | None = None, fit: dict | None = None, **options) -> Recorder:
+    recorder = Recorder()
+    trainer(max_steps=steps, max_epochs=-1, **(fit or {})).fit(recorder, data(folder, **options), ckpt_path=checkpoint)
+    return recorder
+
+
+# --- training
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(folder, workers):
+    options = {"augmentation": {"horizontal_flip": True, "brightness": 0.2, "hue": 0.1}, "driving_frames": 3}
+    assert run(folder, workers=workers, **options).trained == run(folder, **options).trained
+    assert run(folder, **options).trained != run(folder, seed=1, **options).trained
+
+
+def test_what_the_method_gets(folder):
+    for name in [*(folder / "train").iterdir(), *(folder / "test").iterdir()]:
+        pose = np.random.default_rng(0).uniform(3, 5, (FRAMES, 18, 3))
+        pose[:, 4] = np.nan
+        write_pose(name.with_name(f"{name.stem}_pose.npz"), pose)
+        rng = np.random.default_rng(1)
+        np.savez(name.with_name(f"{name.stem}_iuv.npz"), iuv=rng.integers(0, 25, (FRAMES, 3, 8, 8), dtype=np.uint8))
+        np.savez(name.with_name(f"{name.stem}_mask.npz"), mask=rng.integers(0, 2, (FRAMES, 8, 8), dtype=np.uint8))
+    conditions = ("pose", "iuv", "mask")
+    recorder = run(
+        folder, steps=1, conditions=conditions, size=(10, 6), driving_frames=4, stride=2, pose_window=1,
+        augmentation={"rotation": 10.0, "scale": (0.9, 1.1)},
+    )  # fmt: skip
+    check_batch(recorder.batch, conditions)
+    assert recorder.batch["driving"].shape == (2, 4, 3, 10, 6)
+    assert recorder.batch["pose_window"].shape == (2, 4, 3, 18, 3)
+    assert recorder.batch["driving_pose"][:, :, 4].eq(0).all()
+    assert set(recorder.batch["driving_mask"].unique().tolist()) <= {0, 1}
+    for batch in recorder.evaluated:
+        check_batch(batch, conditions)
+
+
+def test_only_training_is_varied(folder):
+    augmentation = {"horizontal_flip": True}
+    recorder = run(folder, steps=5, augmentation=augmentation)
+    numbers = recorder.batch["index"].tolist()
+    mirrored = draw_parameters(augmentation, 0, numbers, (8, 8))["mirrored"]
+    blue = recorder.batch["driving"][:, 0, 2, 0]  # grows to the right in a picture that isn't mirrored
+    assert blue[:, 0].gt(blue[:, -1]).equal(mirrored)
+    assert mirrored.any()
+    assert recorder.evaluated
+    for batch in recorder.evaluated:
+        assert batch["driving"][..., 2, :, 0].lt(batch["driving"][..., 2, :, -1]).all()
+
+
+def test_half_precision_throughout(folder):
+    recorder = run(folder, steps=1, fit={"precision": "bf16-true"})
+    assert recorder.batch["driving"].dtype == torch.bfloat16
+
+
+def test_overfitting_one_batch(folder):
+    recorder = run(folder, steps=6, fit={"overfit_batches": 1})
+    assert len({tuple(indices) for indices, _ in recorder.trained}) == 1
+
+
+def test_the_summary_is_printed_before_training(folder, caplog):
+    write_strip(folder / "train" / "short.png", numbered_frames(9, 3))
+    (folder / "train" / "broken.mp4").write_bytes(b"")
+    with caplog.at_level(logging.INFO, "lightning.pytorch"):
+        run(folder, steps=1, driving_frames=5)
+    assert "train: 6 clips, 63 frames, 4 identities, 8x8" in caplog.text
+    assert "dropped 1 clips:" in caplog.text
+    assert "not trained on: train/short.png: a training sample needs 5 frames, it has 3" in caplog.text
+
+
+# --- resuming
+
+
+@pytest.mark.parametrize(
+    ("options", "fit"),
+    [
+        ({}, {}),
+        ({"workers": 2}, {}),
+        ({}, {"limit_train_batches": 3}),
+        ({}, {"val_check_interval": 2, "check_val_every_n_epoch": None}),
+        ({}, {"val_check_interval": 7, "check_val_every_n_epoch": None}),
+    ],
+)  # fmt: skip
+def test_resuming_after_any_step(folder, tmp_path, options, fit):
+    """Checkpoints of a run through three epochs of five batches, taken up as after a kill, go on alike."""
+    checkpoints = ModelCheckpoint(tmp_path / "checkpoints", "{step}", save_top_k=-1, every_n_train_steps=1)
+    whole = run(folder, 12, fit={**fit, "enable_checkpointing": True, "callbacks": [checkpoints]}, **options)
+    assert len(whole.trained) == 12
+    written = sorted((tmp_path / "checkpoints").iterdir(), key=lambda path: int(path.stem.partition("=")[2]))
+    assert len(written) == 12
+    stride = 5 if options else 1  # starting workers takes time
+    for done, checkpoint in list(enumerate(written[:-1], start=1))[::stride]:
+        resumed = run(folder, 12, checkpoint=str(checkpoint), fit=fit, **options)
+        assert resumed.trained == whole.trained[done:], checkpoint.name
+
+
+# --- evaluation
+
+
+def write_pairs(path: Path, rows: list[tuple[str, str, int]]) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("distance", "source", "driving", "frame"), *((0, *row) for row in rows)])
+
+
+def evaluated_batches(folder, **options) -> list[dict]:
+    recorder = Recorder()
+    trainer().test(recorder, data(folder, **options), verbose=False)
+    return recorder.evaluated
+
+
+def test_reconstruction_of_each_test_clip(folder):
+    batches = evaluated_batches(folder, evaluation_frames=4, evaluation_stride=3)
+    assert [batch["driving_clip"] for batch in batches] == [["test/x.png"], ["test/y.png"], ["test/z.png"]]
+    for number, batch in enumerate(batches):
+        expected = numbered_frames(5 + number, FRAMES)[[0, 3, 6, 9]] / 255
+        torch.testing.assert_close(batch["driving"][0], expected)
+        torch.testing.assert_close(batch["source"][0], expected[:1])
+        assert batch["valid"].tolist() == [True]
+        assert batch["frame"].tolist() == [[0, 3, 6, 9]]
+        assert batch["fps"] == [25.0]
+
+
+def test_listed_pairs(folder):
+    write_pairs(folder / "pairs.csv", [("x.png", "y.png", 2), ("train/id0#0", "z", 0)])
+    batches = evaluated_batches(folder, pairs="pairs.csv")
+    assert [(*batch["source_clip"], *batch["driving_clip"]) for batch in batches] == [
+        ("test/x.png", "test/y.png"),
+        ("train/id0#0.png", "test/z.png"),
+    ]
+    torch.testing.assert_close(batches[0]["source"][0], numbered_frames(5, FRAMES)[[2]] / 255)
+    assert batches[0]["source_identity"] == ["x"]
+    assert "target" not in batches[0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([("x.png", "y.png", 0), ("x.png", "gone.mp4", 0)], "names 1 clips that can't be used: gone.mp4"),
+        ([("../../../../etc/passwd", "y.png", 0)], "etc/passwd"),
+        ([("x.png", "y.png", 900)], "asks for frame 900 of test/x.png, which has 12"),
+        ([], "lists no pairs"),
+    ],
+)
+def test_wrong_pairs(folder, rows, said):
+    write_pairs(folder / "pairs.csv", rows)
+    with pytest.raises(DataError, match=said) as caught:
+        evaluated_batches(folder, pairs="pairs.csv")
+    assert str(caught.value).startswith(str(folder / "pairs.csv"))
+
+
+def test_predicting(folder):
+    recorder = Recorder()
+    trainer().predict(recorder, data(folder, pairs="cross_identity"))
+    assert [batch["driving_clip"][0] for batch in recorder.evaluated] == ["test/x.png", "test/y.png", "test/z.png"]
+    assert all(batch["source_identity"] != batch["driving_identity"] for batch in recorder.evaluated)
+
+
+# --- generated people
+
+
+def test_synthetic_people(tmp_path):
+    people = {"train_identities": 2, "val_identities": 1, "test_identities": 2, "clips_per_identity": 2, "frames": 4}
+    module = VideoDataModule(
+        synthetic=people, size=(24, 16), workers=0, batch_size=2, conditions=("pose", "mask"), pairs="cross_identity"
+    )
+    recorder = Recorder()
+    trainer(max_steps=2, max_epochs=-1).fit(recorder, module)
+    check_batch(recorder.batch, ("pose", "mask"))
+    assert recorder.batch["driving"].shape == (2, 1, 3, 24, 16)
+    recorder.evaluated.clear()
+    trainer().test(recorder, module, verbose=False)
+    assert len(recorder.evaluated) == 4
+    for batch in recorder.evaluated:
+        check_batch(batch, ("pose", "mask"))
+        assert batch["source_identity"] != batch["driving_identity"]
+        source = next(clip for clip in module.source.clips("test") if clip.name == batch["source_clip"][0])
+        driving = next(clip for clip in module.source.clips("test") if clip.name == batch["driving_clip"][0])
+        truth = module.source.target(source, driving, range(4))
+        torch.testing.assert_close(batch["target"][0], truth / 255)
+        assert batch["target_mask"].shape == (1, 4, 1, 24, 16)
+        assert batch["target_pose"].shape == (1, 4, 18, 3)
+    assert module.name == "synthetic"
+
+
+# --- mistakes
+
+
+def test_too_few_samples_for_a_batch(folder):
+    with pytest.raises(DataError, match="10 samples is less than one batch of 16; raise `repeats`"):
+        run(folder, batch_size=16)
+
+
+def test_pictures_cannot_be_trained_on(tmp_path):
+    write_strip(tmp_path / "train" / "a.png", numbered_frames(0, 1))
+    write_strip(tmp_path / "test" / "b.png", numbered_frames(0, 5))
+    with pytest.raises(
+        DataError, match=r"1 training clips are too short; train/a\.png: a training sample needs 2 frames"
+    ):
+        run(tmp_path)
+
+
+def test_nothing_to_test_on(tmp_path):
+    write_strip(tmp_path / "train" / "a.png", numbered_frames(0, 5))
+    write_strip(tmp_path / "test" / "picture.png", numbered_frames(0, 1))
+    with pytest.raises(DataError, match="has nothing to test on"):
+        evaluated_batches(tmp_path)
+    assert "not tested on: test/picture.png" in data(tmp_path).summary()
+
+
+def test_pose_windows_need_poses():
+    with pytest.raises(ValueError, match="declare the condition 'pose'"):
+        VideoDataModule(pose_window=2)
+
+
+def test_a_file_that_breaks_later_is_named(folder):
+    module = data(folder)
+    module.setup("fit")
+    for path in (folder / "train").iterdir():
+        path.write_bytes(b"gone")
+    with pytest.raises(Exception, match=r"train/id\d#\d\.png"):
+        next(iter(module.train_dataloader()))
+
+
+# --- real data
+
+
+@pytest.mark.shared
+def test_real_clips_and_conditions(shared, tmp_path, monkeypatch):
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
+    module = VideoDataModule(
+        str(shared / "data/taichi"), size=(96, 64), workers=0, batch_size=2, repeats=2, test_fraction=0.5,
+        conditions=("pose", "iuv"), augmentation={"horizontal_flip": True}, pose_window=1,
+    )  # fmt: skip
+    recorder = Recorder()
+    trainer(max_steps=1, limit_val_batches=0).fit(recorder, module)
+    check_batch(recorder.batch, ("pose", "iuv"))
+    pose, iuv = recorder.batch["driving_pose"], recorder.batch["driving_iuv"]
+    # Joints lie on the person, mirrored or not: on or beside a pixel of the surface map.
+    body = torch.nn.functional.max_pool2d((iuv[:, 0, :1] > 0).float(), 7, 1, 3)
+    on_body = torch.nn.functional.grid_sample(body, pose[:, :1, :, :2].flatten(1, 2)[:, None], align_corners=False)
+    there = pose[:, 0, :, 2] > 0
+    assert on_body[:, 0, 0][there].mean() > 0.95
+    assert flip_pose(flip_pose(pose, BODY_18), BODY_18).equal(pose)

@@ -1,0 +1,268 @@
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from zoo.batch import Condition
+from zoo.data.cache import ByteCache
+from zoo.data.fitting import Fit, Policy
+from zoo.data.source import Clip, ClipSource
+
+Sample = dict[str, Any]
+"""One item of a batch, without its leading dimension and still in bytes."""
+
+
+class Timeline:
+    """A clip as it looks after resampling to another frame rate, by the nearest frame in time.
+
+    Args:
+        clip: The clip.
+        fps: Frames per second wanted; None leaves it as it is.
+    """
+
+    def __init__(self, clip: Clip, fps: float | None) -> None:
+        self._step = 1.0 if fps is None else clip.fps / fps  # stored frames from one resampled frame to the next
+        self._last = clip.frames - 1
+        self.fps = clip.fps if fps is None else fps
+        self.frames = int(self._last / self._step + 1e-6) + 1
+
+    def stored(self, moments: np.ndarray) -> list[int]:
+        """The clip's frame numbers at resampled frame numbers; those before the start or after the end repeat it."""
+        frames = np.floor(moments * self._step + 0.5).astype(int)
+        return np.clip(frames, 0, self._last).tolist()
+
+
+class FittedClips:
+    """Frames and conditions of clips, brought to one size and kept while they fit into memory.
+
+    Args:
+        source: Where the clips come from.
+        conditions: Which conditions samples carry.
+        size: Height and width of the pictures.
+        policy: How frames of another aspect are brought to that size.
+        pose_window: How many poses before and after each driving frame samples carry.
+        cache: Where fitted frames are kept.
+    """
+
+    def __init__(
+        self,
+        source: ClipSource,
+        conditions: tuple[Condition, ...],
+        size: tuple[int, int],
+        policy: Policy,
+        pose_window: int,
+        cache: ByteCache,
+    ) -> None:
+        self.source = source
+        self.conditions = conditions
+        self.size = size
+        self.policy = policy
+        self.pose_window = pose_window
+        self.cache = cache
+
+    def frames(self, role: str, clip: Clip, indices: Sequence[int]) -> Sample:
+        """The pictures and conditions of some frames, under the batch's names.
+
+        Args:
+            role: ``source`` or ``driving``.
+            clip: Which clip.
+            indices: N frame numbers, any order.
+
+        Returns:
+            ``role`` (N, 3, H, W) uint8, the conditions beside it, the clip's name and its identity.
+        """
+        sample: Sample = {
+            role: self._fitted(clip, None, indices),
+            f"{role}_clip": clip.name,
+            f"{role}_identity": clip.identity,
+        }
+        for name in self.conditions:
+            sample[f"{role}_{name}"] = self._fitted(clip, name, indices)
+        return sample
+
+    def driving(self, clip: Clip, timeline: Timeline, moments: np.ndarray) -> Sample:
+        """The driving part of a sample.
+
+        Args:
+            clip: Which clip.
+            timeline: The clip at the wanted frame rate.
+            moments: T frame numbers on that timeline.
+        """
+        indices = timeline.stored(moments)
+        sample = self.frames("driving", clip, indices) | {"frame": torch.tensor(indices), "fps": timeline.fps}
+        if self.pose_window:
+            around = np.arange(-self.pose_window, self.pose_window + 1)
+            window = timeline.stored((moments[:, None] + around).ravel())
+            poses = self._fitted(clip, "pose", window)
+            sample["pose_window"] = poses.unflatten(0, (len(moments), len(around)))
+        return sample
+
+    def target(self, source: Clip, driving: Clip, indices: Sequence[int]) -> Sample:
+        """The true frames of the source's person doing the driving motion, and their conditions.
+
+        Returns:
+            ``target`` (N, 3, H, W) uint8 and the conditions beside it; nothing where they are not known.
+        """
+        frames = self.source.target(source, driving, indices)
+        if frames is None:
+            return {}
+        fit = self._fit(source)
+        sample = {"target": fit.pictures(frames)}
+        for name in self.conditions:
+            condition = self.source.target_condition(source, driving, name, indices)
+            if condition is not None:
+                sample[f"target_{name}"] = _fit_condition(fit, name, condition)
+        return sample
+
+    def _fit(self, clip: Clip) -> Fit:
+        return Fit.plan((clip.height, clip.width), self.size, self.policy)
+
+    def _fitted(self, clip: Clip, name: Condition | None, indices: Sequence[int]) -> Tensor:
+        """One condition, or the pictures when ``name`` is None, of the frames asked for."""
+        found: dict[int, Tensor] = {}
+        for index in indices:
+            kept = self.cache.get((clip.name, name, index))
+            if kept is not None:
+                found[index] = kept
+        missing = sorted(set(indices) - found.keys())
+        if missing:
+            fit = self._fit(clip)
+            if name is None:
+                frames = fit.pictures(self.source.frames(clip, missing))
+            else:
+                frames = _fit_condition(fit, name, self.source.condition(clip, name, missing))
+            for index, frame in zip(missing, frames, strict=True):
+                found[index] = frame.clone()  # owns its memory, unlike a slice of all frames
+                self.cache.put((clip.name, name, index), found[index])
+        return torch.stack([found[index] for index in indices])
+
+
+def _fit_condition(fit: Fit, name: Condition, values: Tensor) -> Tensor:
+    return fit.pose(values) if name == "pose" else fit.labels(values)
+
+
+class TrainingClips(Dataset[Sample]):
+    """Training samples by running number: source frames at random, and a driving run from the same clip.
+
+    A sample is a pure function of (seed, running number), whatever process makes it. With one source and one driving
+    frame this is First Order Motion's pair of frames drawn independently.
+
+    Args:
+        clips: The training clips, each long enough.
+        fitted: Their frames.
+        source_frames: How many source frames, drawn independently and uniformly.
+        driving_frames: How many driving frames, in order, from a start drawn uniformly.
+        stride: Frames from one driving frame to the next, after resampling.
+        fps: Frame rate that clips are resampled to.
+        repeats: How often an item counts in an epoch.
+        by_identity: An item is a person, of whom a clip is drawn uniformly, instead of a clip.
+        seed: What the draws depend on beside the running number.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        fitted: FittedClips,
+        source_frames: int,
+        driving_frames: int,
+        stride: int,
+        fps: float | None,
+        repeats: int,
+        by_identity: bool,
+        seed: int,
+    ) -> None:
+        groups: dict[str, list[Clip]] = {}
+        for clip in clips:
+            groups.setdefault(clip.identity if by_identity else clip.name, []).append(clip)
+        self._items = list(groups.values())
+        self._fitted = fitted
+        self._source_frames = source_frames
+        self._moments = np.arange(driving_frames) * stride
+        self._fps = fps
+        self._repeats = repeats
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._items) * self._repeats
+
+    def __getitem__(self, number: int) -> Sample:
+        draw = np.random.default_rng((self._seed, number))
+        item = self._items[number % len(self._items)]
+        clip = item[draw.integers(len(item))]
+        timeline = Timeline(clip, self._fps)
+        sources = draw.integers(timeline.frames, size=self._source_frames)
+        start = draw.integers(timeline.frames - self._moments[-1])
+        return {
+            **self._fitted.frames("source", clip, timeline.stored(sources)),
+            **self._fitted.driving(clip, timeline, start + self._moments),
+            "index": number,
+            "valid": True,
+        }
+
+
+class EvaluationClips(Dataset[Sample]):
+    """Evaluation samples: a source frame, and the driving frames of a clip from its start on.
+
+    Numbers from ``len()`` on wrap around and are marked as not ``valid``: copies that fill up a distributed shard.
+
+    Args:
+        pairs: Source clip, number of the source frame, driving clip; the same clip twice is a reconstruction.
+        fitted: The clips' frames.
+        source_frames: How many source frames: the one that the pair says, and, for methods that take several, others
+            spread evenly over the rest of the source clip.
+        fps: Frame rate that clips are resampled to.
+        frames: How many driving frames at most; None takes all.
+        stride: Frames from one driving frame to the next, after resampling.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[tuple[Clip, int, Clip]],
+        fitted: FittedClips,
+        source_frames: int,
+        fps: float | None,
+        frames: int | None,
+        stride: int,
+    ) -> None:
+        self._pairs = pairs
+        self._fitted = fitted
+        self._source_frames = source_frames
+        self._fps = fps
+        self._frames = frames
+        self._stride = stride
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, number: int) -> Sample:
+        source, first, driving = self._pairs[number % len(self)]
+        sources = np.linspace(first, source.frames - 1, self._source_frames)
+        timeline = Timeline(driving, self._fps)
+        moments = np.arange(0, timeline.frames, self._stride)[: self._frames]
+        sample = {
+            **self._fitted.frames("source", source, sources.round().astype(int).tolist()),
+            **self._fitted.driving(driving, timeline, moments),
+            "index": number,
+            "valid": number < len(self),
+        }
+        if source != driving:
+            sample |= self._fitted.target(source, driving, timeline.stored(moments))
+        return sample
+
+
+_TEXTS = frozenset({"source_clip", "driving_clip", "source_identity", "driving_identity", "fps"})
+
+
+def collate(samples: list[Sample]) -> Sample:
+    """A batch in bytes from its samples: tensors and numbers stacked, names and frame rates in lists."""
+    batch: Sample = {}
+    for key, first in samples[0].items():
+        values = [sample[key] for sample in samples]
+        if key in _TEXTS:
+            batch[key] = values
+        else:
+            batch[key] = torch.stack(values) if isinstance(first, Tensor) else torch.tensor(values)
+    return batch

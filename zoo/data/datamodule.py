@@ -1,0 +1,330 @@
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch.utils.data import DataLoader
+
+from zoo.batch import Batch, Condition, check_batch
+from zoo.data.augment import Augmentation, augment, draw_parameters, to_floats
+from zoo.data.cache import ByteCache
+from zoo.data.clips import EvaluationClips, FittedClips, Sample, Timeline, TrainingClips, collate
+from zoo.data.errors import DataError
+from zoo.data.fitting import Policy
+from zoo.data.folder import FolderSource
+from zoo.data.lists import read_pair_list
+from zoo.data.loading import EvaluationSampler, ResumableLoader, TrainingSampler
+from zoo.data.source import Clip, ClipSource, Split
+from zoo.data.synthetic import SyntheticOptions, SyntheticPeople
+
+Pair = tuple[Clip, int, Clip]
+CROSS_IDENTITY = "cross_identity"
+
+
+class VideoDataModule(LightningDataModule):
+    """Clips, from a folder or generated, as batches.
+
+    A training sample is one clip's source frames, drawn at random, and a run of its driving frames. A validation or
+    test sample is one clip: its first frame is the source, and its frames from the start on are driving. What a sample
+    holds follows from ``seed`` and its running number alone, not from workers or processes, and training goes on
+    inside an epoch exactly where a checkpoint was written.
+
+    Args:
+        path: Folder of videos, gifs, frame folders or strips, with `train/`, `val/` and `test/` sub-folders, an
+            `index.csv`, or neither. None generates people.
+        synthetic: Options of the generated people.
+        conditions: Which of `pose`, `iuv` and `mask` samples carry; set from what the method declares.
+        size: Height and width of the pictures; one number for squares.
+        fit: How frames of another aspect are brought to that size: `crop` the largest centred part, `pad` with black,
+            or `stretch`. Resizing is antialiased.
+        source_frames: Source frames of a training sample.
+        driving_frames: Driving frames of a training sample.
+        stride: Frames from one driving frame to the next in training.
+        fps: Frame rate that clips are resampled to, by the nearest frame; None leaves them as they are.
+        pose_window: Poses before and after each driving frame that samples carry as `pose_window`.
+        batch_size: Training samples per batch and process.
+        workers: Processes that read, for training and for evaluation each; 0 reads in the main process.
+        repeats: How often an epoch goes through the training clips.
+        by_identity: An epoch goes through people instead, of whom a clip is drawn each time.
+        augmentation: How training samples are varied.
+        split: Csv list of clips with the columns `video`, `identity`, `split`, and optionally `start` and `end`.
+        test_fraction: Share of the people that a random split tests on.
+        pairs: What is tested and predicted instead of reconstruction: a csv list with the columns `source`, `driving`
+            and optionally `frame`, or `cross_identity`: each test clip drives another test person.
+        evaluation_frames: Driving frames of an evaluation sample, at most; None takes all.
+        evaluation_stride: Frames from one driving frame to the next in evaluation.
+        cache_megabytes: Memory for frames that were decoded, all training workers together.
+        seed: Decides every draw of training; who is tested, and on what, doesn't depend on it.
+        strict: Whether a clip that can't be used is an error; else it is left out and listed in the summary.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        synthetic: SyntheticOptions | None = None,
+        conditions: tuple[Condition, ...] = (),
+        size: int | tuple[int, int] = 64,
+        fit: Policy = "crop",
+        source_frames: int = 1,
+        driving_frames: int = 1,
+        stride: int = 1,
+        fps: float | None = None,
+        pose_window: int = 0,
+        batch_size: int = 8,
+        workers: int = 2,
+        repeats: int = 1,
+        by_identity: bool = False,
+        augmentation: Augmentation | None = None,
+        split: str | None = None,
+        test_fraction: float = 0.2,
+        pairs: str | None = None,
+        evaluation_frames: int | None = 32,
+        evaluation_stride: int = 1,
+        cache_megabytes: int = 512,
+        seed: int = 0,
+        strict: bool = False,
+    ) -> None:
+        super().__init__()
+        if pose_window and "pose" not in conditions:
+            raise ValueError("`pose_window` needs poses: the method has to declare the condition 'pose'")
+        self.path = path
+        self.name = "synthetic" if path is None else Path(path).absolute().name  # as results and weights call the data
+        self.synthetic: SyntheticOptions = synthetic or {}
+        self.conditions = tuple(conditions)
+        self.size = (size, size) if isinstance(size, int) else (size[0], size[1])
+        self.fit = fit
+        self.source_frames = source_frames
+        self.driving_frames = driving_frames
+        self.stride = stride
+        self.fps = fps
+        self.pose_window = pose_window
+        self.batch_size = batch_size
+        self.workers = workers
+        self.repeats = repeats
+        self.by_identity = by_identity
+        self.augmentation: Augmentation = augmentation or {}
+        self.split = split
+        self.test_fraction = test_fraction
+        self.pairs = pairs
+        self.evaluation_frames = evaluation_frames
+        self.evaluation_stride = evaluation_stride
+        self.seed = seed
+        self.strict = strict
+        self._cache = ByteCache((cache_megabytes << 20) // max(1, workers))
+        self._opened: ClipSource | None = None
+        self._checked: set[bool] = set()  # whether the first training batch (True) or evaluation batch was looked at
+
+    @property
+    def source(self) -> ClipSource:
+        """Where the clips come from, opened at first use."""
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened
+
+    def prepare_data(self) -> None:
+        """Looks at every file once, in one process only."""
+        self._opened = self.source
+
+    def setup(self, stage: str) -> None:
+        """Prints what there is before training."""
+        if stage == "fit":
+            rank_zero_info(self.summary())
+
+    def summary(self) -> str:
+        """What will be trained and tested on, what was dropped and why; several lines."""
+        lines = [self.source.summary()]
+        lines += [f"  not trained on: {reason}" for reason in self._too_short()[1]]
+        if self.pairs is None:
+            still = [clip for clip in self.source.clips("test") if not self._moves(clip)]
+            lines += [f"  not tested on: {clip.name}: a single picture; name it as source in `pairs`" for clip in still]
+        return "\n".join(lines)
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Batches of training samples, without an end that is smaller than a batch."""
+        dataset = TrainingClips(
+            self._training_clips(),
+            self._fitted(self._cache),
+            self.source_frames,
+            self.driving_frames,
+            self.stride,
+            self.fps,
+            self.repeats,
+            self.by_identity,
+            self.seed,
+        )
+        replicas, rank = self._process()
+        sampler = TrainingSampler(dataset, self.seed, replicas, rank)
+        if len(sampler) < self.batch_size:
+            raise DataError(
+                self._place(),
+                f"an epoch of {len(sampler)} samples is less than one batch of {self.batch_size}",
+                "raise `repeats` or lower `batch_size`",
+            )
+        return ResumableLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=self.workers,
+            collate_fn=collate,
+            pin_memory=self._pinned(),
+            drop_last=True,
+            persistent_workers=self.workers > 0,
+        )
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Reconstruction of the validation clips, one a batch."""
+        return self._evaluation_loader(self._reconstructions("val"))
+
+    def test_dataloader(self) -> DataLoader[Sample]:
+        """The pairs where they are given, else reconstruction of the test clips, one a batch."""
+        pairs = self._test_pairs()
+        if not pairs:
+            raise DataError(self._place(), "has nothing to test on", "put clips into test/, or correct the split list")
+        return self._evaluation_loader(pairs)
+
+    def predict_dataloader(self) -> DataLoader[Sample]:
+        """The same as for testing."""
+        return self.test_dataloader()
+
+    def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Draws the variation of a training batch, while its sample numbers are still at hand."""
+        if self._training() and self.augmentation:
+            numbers = batch["index"].tolist()
+            batch["variation"] = draw_parameters(self.augmentation, self.seed, numbers, self.size)
+        return batch
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Turns bytes into the ranges of `zoo.batch.Batch`, and varies a training batch, on the device."""
+        variation = batch.pop("variation", None)
+        batch = to_floats(batch)
+        if variation is not None:
+            batch = augment(batch, variation, self.source.skeleton)
+        if self._training() not in self._checked:
+            check_batch(cast(Batch, batch), self.conditions)
+            self._checked.add(self._training())
+        if self.trainer is not None:  # half or double precision throughout, where the trainer was asked for it
+            batch = self.trainer.precision_plugin.convert_input(batch)
+        return batch
+
+    # --- what is trained and tested on
+
+    def _open(self) -> ClipSource:
+        if self.path is None:
+            return SyntheticPeople(**(SyntheticOptions(size=self.size) | self.synthetic))
+        return FolderSource(
+            Path(self.path),
+            split_list=self.split,
+            required=self.conditions,
+            test_fraction=self.test_fraction,
+            strict=self.strict,
+            cache=self._cache,
+            threads=max(1, self.workers),
+        )
+
+    def _fitted(self, cache: ByteCache) -> FittedClips:
+        return FittedClips(self.source, self.conditions, self.size, self.fit, self.pose_window, cache)
+
+    def _too_short(self) -> tuple[list[Clip], list[str]]:
+        """The training clips that are long enough, and a line for each that is not."""
+        needed = max(2, (self.driving_frames - 1) * self.stride + 1)
+        clips, reasons = [], []
+        for clip in self.source.clips("train"):
+            frames = Timeline(clip, self.fps).frames
+            if frames >= needed:
+                clips.append(clip)
+            else:
+                remedy = (
+                    "lower `driving_frames` or `stride`" if frames > 1 else "only clips that move can be trained on"
+                )
+                reasons.append(f"{clip.name}: a training sample needs {needed} frames, it has {frames}; {remedy}")
+        return clips, reasons
+
+    def _training_clips(self) -> list[Clip]:
+        clips, reasons = self._too_short()
+        if not clips or (reasons and self.strict):
+            raise DataError(
+                self._place(),
+                f"{len(reasons)} training clips are too short" if reasons else "has no training clips",
+                reasons[0] if reasons else "put clips into train/, or correct the split list",
+            )
+        return clips
+
+    def _reconstructions(self, split: Split) -> list[Pair]:
+        return [(clip, 0, clip) for clip in self.source.clips(split) if self._moves(clip)]
+
+    def _moves(self, clip: Clip) -> bool:
+        return Timeline(clip, self.fps).frames > 1
+
+    def _test_pairs(self) -> list[Pair]:
+        if self.pairs is None:
+            return self._reconstructions("test")
+        if self.pairs == CROSS_IDENTITY:
+            return cross_identity_pairs(self.source.clips("test"))
+        return self._listed_pairs(self.pairs)
+
+    def _listed_pairs(self, name: str) -> list[Pair]:
+        source = self.source
+        if not isinstance(source, FolderSource):
+            raise ValueError(f"`pairs: {name}` needs a data folder; generated people know `pairs: {CROSS_IDENTITY}`")
+        inside = source.folder / name
+        path = inside if inside.is_file() else Path(name)
+        pairs: list[Pair] = []
+        absent: list[str] = []
+        for row in read_pair_list(path):
+            found = [source.find(row.source), source.find(row.driving)]
+            absent += [text for text, clip in zip((row.source, row.driving), found, strict=True) if clip is None]
+            who, how = found
+            if who is None or how is None:
+                continue
+            if row.frame >= who.frames:
+                raise DataError(
+                    path, f"asks for frame {row.frame} of {who.name}, which has {who.frames}", "correct `frame`"
+                )
+            pairs.append((who, row.frame, how))
+        if absent:
+            shown = ", ".join(list(dict.fromkeys(absent))[:3])
+            raise DataError(
+                path, f"names {len(absent)} clips that can't be used: {shown}", "add them or remove the rows"
+            )
+        return pairs
+
+    # --- loaders
+
+    def _evaluation_loader(self, pairs: Sequence[Pair]) -> DataLoader[Sample]:
+        fitted = self._fitted(ByteCache(0))  # each frame is read once
+        dataset = EvaluationClips(
+            pairs, fitted, self.source_frames, self.fps, self.evaluation_frames, self.evaluation_stride
+        )
+        return DataLoader(
+            dataset,
+            batch_size=1,  # clips differ in length
+            sampler=EvaluationSampler(dataset, *self._process()),
+            num_workers=self.workers,
+            collate_fn=collate,
+            pin_memory=self._pinned(),
+        )
+
+    def _training(self) -> bool:
+        return self.trainer is not None and self.trainer.training
+
+    def _process(self) -> tuple[int, int]:
+        return (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
+
+    def _pinned(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+    def _place(self) -> Path:
+        return Path("synthetic people" if self.path is None else self.path)
+
+
+def cross_identity_pairs(clips: Sequence[Clip]) -> list[Pair]:
+    """Each clip once as driving, with the first frame of someone else's clip, drawn at random but always the same."""
+    draw = np.random.default_rng(0)
+    pairs = []
+    for driving in clips:
+        others = [clip for clip in clips if clip.identity != driving.identity]
+        if others:
+            pairs.append((others[draw.integers(len(others))], 0, driving))
+    return pairs
