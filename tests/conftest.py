@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,4 +14,13 @@ def shared() -> Path:
     folder = Path(os.environ.get("ANIMATION_ZOO_SHARED", _DEFAULT_SHARED))
     if not folder.is_dir():
         pytest.skip(f"no development data at {folder}; set ANIMATION_ZOO_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def torture(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of awkward and broken inputs, with `manifest.json` that says what to expect of each."""
+    folder = tmp_path_factory.mktemp("torture")
+    script = shared / "data" / "make_torture.py"
+    subprocess.run([sys.executable, str(script), str(folder)], check=True, capture_output=True)
     return folder

@@ -15,9 +15,9 @@ ALLOWED = {
     "pose": {"pose"},
     "metrics": {"metrics", "nn", "weights", "errors"},
     "video": {"video", "errors"},
-    "weights": {"weights", "errors"},
+    "weights": {"weights", "errors", "folders"},
     "conditions": {"conditions", "pose", "video", "errors"},
-    "data": {"data", "batch", "pose", "video", "errors", "recipes"},
+    "data": {"data", "batch", "pose", "video", "errors", "folders"},
     "methods": {"base", "adversarial", "batch", "nn", "warp", "pose", "pictures", "weights"},
 }
 """Room of the package -> the rooms that it may import."""

@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 from zoo import loading
 from zoo.base import AnimationModule
 from zoo.errors import ZooError
-from zoo.loading import find_method, find_weights, list_methods, load, trained_size
+from zoo.loading import find_method, find_weights, list_methods, load
 from zoo.methods.first_order_motion_model import FirstOrderMotionModel
-from zoo.weights import save_weights
+from zoo.weights import save_weights, trained_size
 
 SMALL = {
     "num_keypoints": 3,
@@ -148,7 +148,6 @@ def test_a_method_from_outside_is_imported_when_the_user_names_it(tmp_path, monk
 @pytest.mark.parametrize(("noted", "size"), [("64x48", (64, 48)), ("", None), ("large", None)])
 def test_trained_size(method, tmp_path, noted, size):
     assert trained_size(save_weights(method, tmp_path / "a.safetensors", size=noted)) == size
-    assert trained_size(write_checkpoint(method, tmp_path / "a.ckpt")) is None
 
 
 class TakesNothing(AnimationModule):

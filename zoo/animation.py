@@ -16,8 +16,9 @@ from zoo.data.cache import ByteCache
 from zoo.data.sidecar import SideCar, sidecar_path
 from zoo.errors import FileError, ZooError
 from zoo.framing import Box, Framing, to_bytes
-from zoo.loading import find_weights, load, trained_size
+from zoo.loading import find_weights, load
 from zoo.video import VideoError, VideoInfo, VideoWriter, iter_frames, probe, read_frames, side_by_side
+from zoo.weights import trained_size
 
 _PUBLISHED_SIZE = (256, 256)  # of all official weights, whose files don't say it
 _SIDECAR_BYTES = 512 << 20  # unpacked surface maps and masks; poses and uncompressed files need next to nothing

@@ -11,8 +11,8 @@ from zoo import training
 from zoo.base import AnimationModule
 from zoo.batch import Batch, truth
 from zoo.data import VideoDataModule
+from zoo.folders import find_recipe
 from zoo.methods import discover
-from zoo.recipes import find_recipe
 from zoo.video import VideoWriter, grid
 from zoo.weights import load_weights
 

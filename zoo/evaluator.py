@@ -16,6 +16,7 @@ from torch import Tensor
 from zoo import video
 from zoo.base import AnimationModule
 from zoo.batch import Batch, truth
+from zoo.data import VideoDataModule
 from zoo.metrics import ALIGNED_METRICS, AlignedMetricName, ClipMetric, MovingRegionL1
 from zoo.report import Row, machine, print_comparison, sha256_of, totals, versions, write_json
 from zoo.weights.networks import MissingWeightsError
@@ -212,6 +213,8 @@ class Evaluator(Callback):
     ) -> dict[str, Any]:
         return {
             "method": f"{type(pl_module).__module__}.{type(pl_module).__qualname__}",
+            "arguments": _plain(pl_module.hparams),
+            "data": _data_options(trainer),
             "clips": len(rows),
             "totals": summary,
             "skipped": self.skipped,
@@ -306,6 +309,17 @@ def _sample(source: Tensor, driving: Tensor, prediction: Tensor, expected: Tenso
     moments = torch.linspace(0, len(prediction) - 1, min(FRAMES_SHOWN, len(prediction))).round().long().tolist()
     rows = [torch.cat([source, driving[m], prediction[m], expected[m]], dim=2) for m in moments]
     return _as_bytes(torch.cat(rows, dim=1))
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Constructor arguments, without what LightningCLI adds to them."""
+    return {name: value for name, value in options.items() if not name.startswith("_")}
+
+
+def _data_options(trainer: Trainer) -> dict[str, Any] | None:
+    """How the clips were chosen and fitted; the folder by its name alone, for results that are published."""
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    return _plain(data.hparams) | {"path": data.name} if isinstance(data, VideoDataModule) else None
 
 
 def _as_bytes(pictures: Tensor) -> Tensor:

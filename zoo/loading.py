@@ -1,10 +1,7 @@
 """Methods and weights by name."""
 
-import re
 from importlib import import_module
 from pathlib import Path
-
-from safetensors import SafetensorError, safe_open
 
 from zoo import methods
 from zoo.base import AnimationModule
@@ -76,17 +73,6 @@ def find_method(name: str) -> type[AnimationModule]:
     if not (isinstance(found, type) and issubclass(found, AnimationModule)):
         raise ZooError(f"{name!r} is no method: {module} has no class {class_name} derived from AnimationModule")
     return found
-
-
-def trained_size(path: Path) -> tuple[int, int] | None:
-    """Height and width of the pictures that weights were trained on, where the file says it."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            noted = (file.metadata() or {}).get("size", "")
-    except SafetensorError:  # a Lightning checkpoint
-        return None
-    match = re.fullmatch(r"(\d+)x(\d+)", noted)
-    return (int(match[1]), int(match[2])) if match else None
 
 
 def _shipped_weights() -> dict[str, Path]:

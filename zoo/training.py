@@ -19,6 +19,7 @@ from zoo.errors import FileError
 from zoo.evaluator import Evaluator, PredictionWriter
 from zoo.methods import discover
 from zoo.weights import save_weights
+from zoo.weights.checkpoint import method_of
 
 LoggerName = Literal["csv", "tensorboard", "wandb"]
 
@@ -69,12 +70,16 @@ class AnimationCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def _parse_ckpt_path(self) -> None:
-        """Resolves ``last`` to the newest run of the chosen method before its constructor arguments are read."""
+        """Resolves ``last`` to the newest run of the chosen method, and takes over the checkpoint's own arguments.
+
+        A checkpoint that wasn't written by this command line doesn't name its class; the configuration does then.
+        """
         config = self.config[self.config.subcommand]
         if config.get("ckpt_path") == "last":
             method = config.model.class_path.rpartition(".")[2]
             config.ckpt_path = str(latest_checkpoint(Path(config.trainer.default_root_dir) / method))
-        super()._parse_ckpt_path()
+        if config.get("ckpt_path") and method_of(config.ckpt_path):
+            super()._parse_ckpt_path()
 
     def after_fit(self) -> None:
         """Writes the last checkpoint, which may be behind by some steps, and the weights that `zoo animate` takes."""

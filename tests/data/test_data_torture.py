@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +14,6 @@ from zoo.data import DataError, FolderSource, VideoDataModule
 pytestmark = [pytest.mark.shared, pytest.mark.slow]
 
 
-@pytest.fixture(scope="session")
-def torture(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("torture")
-    script = shared / "data" / "make_torture.py"
-    subprocess.run([sys.executable, str(script), str(folder)], check=True, capture_output=True)
-    return folder
-
-
 def expectations(torture: Path, prefix: str, suffix: str) -> dict[str, str]:
     items = json.loads((torture / "manifest.json").read_text())
     found = {name: item["expect"] for name, item in items.items() if name.startswith(prefix) and name.endswith(suffix)}
@@ -32,12 +22,14 @@ def expectations(torture: Path, prefix: str, suffix: str) -> dict[str, str]:
 
 
 def put(folder: Path, torture: Path, name: str, condition: str) -> Path:
-    """Makes two training clips, of which the first has the side-car in question and the second a good one."""
-    (folder / "train").mkdir(exist_ok=True)
-    for stem, sidecar in (("ok", name), ("other", f"{name.partition('_')[0]}_ok.npz")):
-        if not (folder / "train" / f"{stem}.mp4").exists():
-            shutil.copy(torture / "ok.mp4", folder / "train" / f"{stem}.mp4")
-        shutil.copy(torture / sidecar, folder / "train" / f"{stem}_{condition}.npz")
+    """Makes three clips, of which the first has the side-car in question and the others a good one."""
+    for clip in ("train/ok", "train/other", "test/clip"):
+        path = folder / f"{clip}.mp4"
+        path.parent.mkdir(exist_ok=True)
+        if not path.exists():
+            shutil.copy(torture / "ok.mp4", path)
+        sidecar = name if clip == "train/ok" else f"{name.partition('_')[0]}_ok.npz"
+        shutil.copy(torture / sidecar, folder / f"{clip}_{condition}.npz")
     return folder
 
 

@@ -352,3 +352,11 @@ def test_real_conditions(shared, tmp_path, monkeypatch):
         assert source.condition(clip, "iuv", [100, 7]).equal(torch.from_numpy(stored["iuv"][[100, 7]]))
     with np.load(shared / "data/taichi/2_pose.npz") as stored:
         assert source.condition(clip, "pose", [9]).equal(torch.from_numpy(stored["keypoints"][[9]]))
+
+
+def test_a_relative_folder_may_lead_upwards(tmp_path, monkeypatch):
+    write_clips(tmp_path / "clips", ["a.png"])
+    write_list(tmp_path / "clips" / "index.csv", [{"video": "a.png", "identity": "anna", "split": "test"}])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert names(FolderSource(Path("../clips")), "test") == ["a.png"]

@@ -13,7 +13,7 @@ import torch
 from coded_clips import code, coded_frames, codes, encode
 from torch.utils.data import DataLoader, Dataset
 
-from zoo.video import FrameCache, VideoError, VideoInfo, iter_frames, probe, read_frames
+from zoo.video import VideoError, VideoInfo, iter_frames, probe, read_frames
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
@@ -21,15 +21,14 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can
 class Frames(Dataset[int]):
     """Reads frame k of a clip and returns the number that it carries."""
 
-    def __init__(self, info: VideoInfo, cache: FrameCache | None = None) -> None:
+    def __init__(self, info: VideoInfo) -> None:
         self.info = info
-        self.cache = cache
 
     def __len__(self) -> int:
         return self.info.frames
 
     def __getitem__(self, index: int) -> int:
-        return code(read_frames(self.info, [index], self.cache)[0])
+        return code(read_frames(self.info, [index])[0])
 
 
 @needs_fork
@@ -40,7 +39,7 @@ def test_forked_workers_after_the_parent_has_read(clip: Path, reader: str | None
     assert codes(read_frames(info, [7])) == [7]
     half_way = iter_frames(info)
     next(half_way)
-    loader = DataLoader(Frames(info, FrameCache(10**6)), batch_size=5, num_workers=2, multiprocessing_context="fork")
+    loader = DataLoader(Frames(info), batch_size=5, num_workers=2, multiprocessing_context="fork")
     for _ in range(2):
         assert torch.cat(list(loader)).tolist() == list(range(60))
     assert code(next(half_way)) == 1
@@ -124,49 +123,6 @@ assert torchvision.io.read_image(sys.argv[2]).shape == (3, info.height, info.wid
     )
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""
-
-
-def test_cache_is_bounded_and_keeps_what_was_used_last(clip: Path):
-    info = probe(clip)
-    frame_bytes = 3 * 64 * 112
-    cache = FrameCache(4 * frame_bytes + 100)
-    assert codes(read_frames(info, [0, 1, 2, 3], cache)) == [0, 1, 2, 3]
-    assert (len(cache), cache.nbytes) == (4, 4 * frame_bytes)
-    assert codes(read_frames(info, [0, 30], cache)) == [0, 30]
-    assert [index for index in range(60) if cache.get(info, index) is not None] == [0, 2, 3, 30]
-    assert cache.nbytes == 4 * frame_bytes
-
-
-def test_cache_spares_decoding(clip: Path, tmp_path: Path):
-    path = tmp_path / "clip.mp4"
-    path.write_bytes(clip.read_bytes())
-    info, cache = probe(path), FrameCache(10**7)
-    read_frames(info, [5, 20], cache)
-    path.unlink()
-    first = read_frames(info, [20, 5, 20], cache)
-    assert codes(first) == [20, 5, 20]
-    first.zero_()
-    assert codes(read_frames(info, [5], cache)) == [5]  # what is handed out is a copy
-    with pytest.raises(VideoError):
-        read_frames(probe_again(info), [6], cache)
-
-
-def probe_again(info: VideoInfo) -> VideoInfo:
-    """The same clip as another process would know it, with no reader open."""
-    return VideoInfo.from_json({**info.to_json(), "modified_ns": info.modified_ns + 1})
-
-
-def test_cache_stays_behind_when_pickled(clip: Path):
-    cache = FrameCache(10**6)
-    read_frames(clip, [1], cache)
-    copy = pickle.loads(pickle.dumps(cache))
-    assert (copy.max_bytes, len(copy), len(cache)) == (10**6, 0, 1)
-
-
-def test_frames_larger_than_the_cache_are_not_kept(clip: Path):
-    cache = FrameCache(100)
-    assert codes(read_frames(clip, [3], cache)) == [3]
-    assert (len(cache), cache.nbytes) == (0, 0)
 
 
 def test_error_survives_the_way_out_of_a_worker(tmp_path: Path):

@@ -2,7 +2,6 @@
 
 import json
 import random
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,14 +26,6 @@ MISREAD_BY_DECORD = (
 )
 REAL_CLIPS = ("taichi/2.mp4", "faces/driving.mp4", "faces/driving_original.mp4", "actions/videos/00000014.mp4")
 NOT_CLIPS = ("kp_", "iuv_", "pairs_", "tree")  # annotations, pair lists and a folder of videos
-
-
-@pytest.fixture(scope="session")
-def torture(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("torture")
-    script = shared / "data" / "make_torture.py"
-    subprocess.run([sys.executable, str(script), str(folder)], check=True, capture_output=True)
-    return folder
 
 
 @pytest.fixture(scope="session")

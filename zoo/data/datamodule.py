@@ -87,6 +87,7 @@ class VideoDataModule(LightningDataModule):
         strict: bool = False,
     ) -> None:
         super().__init__()
+        self.save_hyperparameters(logger=False)  # for checkpoints and results: what a number was measured on
         if pose_window and "pose" not in conditions:
             raise ValueError("`pose_window` needs poses: the method has to declare the condition 'pose'")
         self.path = path

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from zoo.folders import recipes_folder
+
 _HEADINGS = {"vox": "VoxCeleb", "taichi": "Tai-Chi-HD", "fashion": "UBC Fashion"}
 """How the folders of public datasets begin, and what the datasets page calls them."""
 
@@ -21,9 +23,7 @@ def obtaining(folder: Path) -> str:
 
 
 def _section(heading: str) -> str:
-    package = Path(__file__).parents[1]
-    places = (package / "configs", package.parent / "configs")  # an installed package, a clone
-    page = next(place for place in places if place.is_dir()) / "data" / "README.md"
+    page = recipes_folder() / "data" / "README.md"
     found = re.search(rf"^## {re.escape(heading)}\n.*?(?=^## |\Z)", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     if found is None:
         raise LookupError(f"{page} has no section {heading!r}")

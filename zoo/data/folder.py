@@ -68,7 +68,7 @@ class FolderSource:
         cache: ByteCache | None = None,
         threads: int = 1,
     ) -> None:
-        self.folder = folder.absolute()
+        self.folder = Path(os.path.abspath(folder))  # without `..`, so that listed files can be held against it
         self._required = required
         self._strict = strict
         self._cache = cache or ByteCache(128 << 20)

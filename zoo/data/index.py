@@ -10,6 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from zoo.folders import cache_folder
 from zoo.video import VideoError, VideoInfo, probe
 
 NAME = ".zoo-index.json"
@@ -29,7 +30,7 @@ class VideoIndex:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder.absolute()
+        self._folder = Path(os.path.abspath(folder))
         self._entries: dict[str, dict[str, Any]] = {}
         for path in self._places():
             if self._read(path):
@@ -77,7 +78,7 @@ class VideoIndex:
 
     def _places(self) -> tuple[Path, Path]:
         name = hashlib.sha256(os.fsencode(self._folder)).hexdigest()[:16]
-        return self._folder / NAME, _cache_folder() / "index" / f"{name}.json"
+        return self._folder / NAME, cache_folder() / "index" / f"{name}.json"
 
     def _read(self, path: Path) -> bool:
         try:
@@ -111,7 +112,3 @@ def _stamp(file: Path) -> list[int]:
     except OSError:  # a broken link: `probe` says so
         return [0, 0]
     return [status.st_size, status.st_mtime_ns]
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("ZOO_CACHE", "~/.cache/animation-zoo")).expanduser()

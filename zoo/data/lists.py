@@ -49,14 +49,14 @@ def read_split_list(path: Path) -> list[ListedClip]:
         DataError: No such file or columns, no rows, or a value that is not understood.
     """
     listed = []
-    for line, row in _rows(path):
-        video = _column(path, row, "video", "name", "id")
+    for line, row in read_rows(path):
+        video = read_column(path, row, "video", "name", "id")
         if not video:
             continue
         split = row.get("split", "").lower()
         if split and split not in _SPLITS:
             raise DataError(path, f"line {line} has split {split!r}", "write train, val or test")
-        start, end = _number(path, line, row, "start"), _number(path, line, row, "end")
+        start, end = read_number(path, line, row, "start"), read_number(path, line, row, "end")
         identity = row.get("identity") or row.get("person") or row.get("subject") or None
         listed.append(ListedClip(video, identity, _SPLITS.get(split), start or 0, end))
     if not listed:
@@ -74,17 +74,17 @@ def read_pair_list(path: Path) -> list[ListedPair]:
         DataError: No such file or columns, no rows, or a value that is not understood.
     """
     pairs = []
-    for line, row in _rows(path):
-        source, driving = _column(path, row, "source"), _column(path, row, "driving")
+    for line, row in read_rows(path):
+        source, driving = read_column(path, row, "source"), read_column(path, row, "driving")
         if not source or not driving:
             raise DataError(path, f"line {line} leaves `source` or `driving` empty", "name both clips")
-        pairs.append(ListedPair(source, driving, _number(path, line, row, "frame") or 0))
+        pairs.append(ListedPair(source, driving, read_number(path, line, row, "frame") or 0))
     if not pairs:
         raise DataError(path, "lists no pairs", "write a row per pair under the header `distance,source,driving,frame`")
     return pairs
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Line number and values by column; byte-order mark, spaces and the case of the header don't matter."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -101,7 +101,8 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise DataError(path, f"is not a csv in UTF-8 ({error})", "save it as text") from error
 
 
-def _column(path: Path, row: dict[str, str], *names: str) -> str:
+def read_column(path: Path, row: dict[str, str], *names: str) -> str:
+    """The entry of the first of these columns that the list has; an error names them if there is none."""
     for name in names:
         if name in row:
             return row[name]
@@ -110,7 +111,8 @@ def _column(path: Path, row: dict[str, str], *names: str) -> str:
     )
 
 
-def _number(path: Path, line: int, row: dict[str, str], name: str) -> int | None:
+def read_number(path: Path, line: int, row: dict[str, str], name: str) -> int | None:
+    """A frame number, or None where the entry is empty; an error names the line if it is no number."""
     text = row.get(name, "")
     if not text:
         return None

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from zoo.data.errors import DataError
 from zoo.data.fitting import Fit, Policy
-from zoo.data.lists import _column, _number, _rows
+from zoo.data.lists import read_column, read_number, read_rows
 from zoo.data.walk import VIDEO_SUFFIXES, find_clips
 from zoo.errors import FileError
 from zoo.video import VideoInfo, VideoWriter, iter_frames, probe, write_image
@@ -131,25 +131,25 @@ def listed_cuts(metadata: Path, videos: Path) -> list[Cut]:
         DataError: No such file or columns, or a value that is not understood.
     """
     files = {path.stem: path for path in sorted(videos.iterdir()) if path.suffix.lower() in VIDEO_SUFFIXES}
-    cuts = [_listed(metadata, line, row, videos, files) for line, row in _rows(metadata)]
+    cuts = [_listed(metadata, line, row, videos, files) for line, row in read_rows(metadata)]
     if not cuts:
         raise DataError(metadata, "lists no clips", "download the list again")
     return cuts
 
 
 def _listed(metadata: Path, line: int, row: dict[str, str], videos: Path, files: dict[str, Path]) -> Cut:
-    start, end = (_number(metadata, line, row, name) for name in ("start", "end"))
+    start, end = (read_number(metadata, line, row, name) for name in ("start", "end"))
     if start is None or end is None or start >= end:
         raise DataError(metadata, f"line {line} has no range of frames", "give `start` and a greater `end`")
     partition = row.get("partition", "")
     if partition not in _PARTITIONS:
         raise DataError(metadata, f"line {line} has partition {partition!r}", "write train, val or test")
-    video, *person = _column(metadata, row, "video_id").split("#")
+    video, *person = read_column(metadata, row, "video_id").split("#")
     who = [name for name in (row.get("person_id"), *reversed(person), video) if name]
     if not video or any(re.search(r"[/\\\0]", name) for name in who):
         raise DataError(metadata, f"line {line} has {'#'.join(who)!r}, which is no file name", "correct `video_id`")
     name = f"{'#'.join(who)}#{start:06d}#{end:06d}.mp4"
-    width, height = (_number(metadata, line, row, side) for side in ("width", "height"))
+    width, height = (read_number(metadata, line, row, side) for side in ("width", "height"))
     return Cut(
         video=files.get(video, videos / f"{video}.mp4"),
         name=f"{partition}/{name}" if partition else name,

@@ -1,6 +1,5 @@
 """Reading and writing clips, frame by frame and exactly."""
 
-from .cache import FrameCache
 from .errors import VideoError
 from .info import VideoInfo
 from .panels import grid, side_by_side
@@ -10,7 +9,6 @@ from .read import iter_frames, read_frames
 from .write import VideoWriter
 
 __all__ = [
-    "FrameCache",
     "VideoError",
     "VideoInfo",
     "VideoWriter",

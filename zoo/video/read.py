@@ -7,14 +7,13 @@ import torch
 from torch import Tensor
 
 from .av_reader import AvReader
-from .cache import FrameCache
 from .info import VideoInfo
 from .pictures import FolderReader, StripReader
 from .pool import reader_pool
 from .probe import probe
 
 
-def read_frames(clip: VideoInfo | str | Path, indices: Sequence[int], cache: FrameCache | None = None) -> Tensor:
+def read_frames(clip: VideoInfo | str | Path, indices: Sequence[int]) -> Tensor:
     """The frames asked for, decoding only what they need.
 
     Safe to call from several threads and, after a fork, from children: no reader is shared among them.
@@ -22,7 +21,6 @@ def read_frames(clip: VideoInfo | str | Path, indices: Sequence[int], cache: Fra
     Args:
         clip: What `probe` returned; a path is probed first, which costs far more than reading.
         indices: Frame numbers, from 0, in any order and repeated at will.
-        cache: Looked into first and filled with what had to be decoded.
 
     Returns:
         RGB, uint8 (N, 3, H, W), frame ``indices[n]`` at place n.
@@ -37,22 +35,14 @@ def read_frames(clip: VideoInfo | str | Path, indices: Sequence[int], cache: Fra
         _check_index(info, index)
         places.setdefault(int(index), []).append(place)
     frames = torch.empty(len(indices), 3, info.height, info.width, dtype=torch.uint8)
-    missing = []
-    for index in sorted(places):
-        cached = cache.get(info, index) if cache is not None else None
-        if cached is None:
-            missing.append(index)
-        else:
-            for place in places[index]:
-                frames[place] = cached
-    if missing:
-        with reader_pool().lend(info) as reader:
-            decoded = reader.read(missing)
-        for index, frame in zip(missing, decoded, strict=True):
-            for place in places[index]:
-                frames[place] = _channels_first(frame)
-            if cache is not None:
-                cache.put(info, index, frames[places[index][0]])
+    if not places:
+        return frames
+    wanted = sorted(places)
+    with reader_pool().lend(info) as reader:
+        decoded = reader.read(wanted)
+    for index, frame in zip(wanted, decoded, strict=True):
+        for place in places[index]:
+            frames[place] = _channels_first(frame)
     return frames
 
 

@@ -1,5 +1,5 @@
 """Weights: our own files, foreign checkpoints read safely, and the networks that metrics and losses need."""
 
-from zoo.weights.checkpoint import WeightsError, load_weights, read_foreign, save_weights
+from zoo.weights.checkpoint import WeightsError, load_weights, read_foreign, save_weights, trained_size
 
-__all__ = ["WeightsError", "load_weights", "read_foreign", "save_weights"]
+__all__ = ["WeightsError", "load_weights", "read_foreign", "save_weights", "trained_size"]

@@ -4,6 +4,7 @@ import inspect
 import json
 import os
 import pickle
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,6 +126,16 @@ def method_of(path: str | Path) -> str:
     if _is_safetensors(path):
         return _metadata(path).get("method", "")
     return str(_read_pickle(path).get("hyper_parameters", {}).get("_class_path", ""))
+
+
+def trained_size(path: str | Path) -> tuple[int, int] | None:
+    """Height and width of the pictures that weights were trained on, where the file says it."""
+    path = Path(path)
+    if _is_safetensors(path):
+        match = re.fullmatch(r"(\d+)x(\d+)", _metadata(path).get("size", ""))
+        return (int(match[1]), int(match[2])) if match else None
+    size = _read_pickle(path).get("datamodule_hyper_parameters", {}).get("size")
+    return (size, size) if isinstance(size, int) else size and (size[0], size[1])
 
 
 def read_foreign(path: str | Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from zoo.errors import ZooError
+from zoo.folders import cache_folder
 from zoo.weights import layouts
 from zoo.weights.checkpoint import WeightsError, read_foreign
 from zoo.weights.unpickle import load_arrays
@@ -131,11 +132,6 @@ class WeightsRow(NamedTuple):
     licence: str
     sha256: str
     command: str
-
-
-def cache_folder() -> Path:
-    """Where fetched files are kept: the environment variable ``ZOO_CACHE``, by default ``~/.cache/animation-zoo``."""
-    return Path(os.environ.get("ZOO_CACHE", "~/.cache/animation-zoo")).expanduser()
 
 
 def path(name: str) -> Path:

@@ -1,8 +1,14 @@
+import os
 from pathlib import Path
 
 from zoo.errors import ZooError
 
 _PACKAGE = Path(__file__).parent
+
+
+def cache_folder() -> Path:
+    """Where fetched and remembered files are kept: ``ZOO_CACHE``, by default ``~/.cache/animation-zoo``."""
+    return Path(os.environ.get("ZOO_CACHE", "~/.cache/animation-zoo")).expanduser()
 
 
 def recipes_folder() -> Path:
