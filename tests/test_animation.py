@@ -236,18 +236,19 @@ class TestFrames:
         options = MotionOptions("relative")
         plain = frames_of(method, tmp_path / "square.png", folder / "driving.mp4", options)
         panels = frames_of(method, tmp_path / "square.png", folder / "driving.mp4", options, visualize=True)
-        assert torch.equal(panels[..., -32:, -32:], plain)
-        source, driving = panels[..., -32:, :32].float(), panels[..., -32:, 34:66].float()
+        panels = panels[..., -192:, :]  # below the titles; small pictures are shown six times as large
+        assert torch.equal(panels[..., ::6, -192::6], plain)
+        source, driving = panels[..., :192].float(), panels[..., 194:386].float()
         assert len(source) == 20
         assert source.std(0).max() == 0  # the same source with the same keypoints throughout
         assert driving.std(0).max() > 10
 
     def test_panels_of_a_method_without_pictures(self, folder):
         panels = frames_of(Echo(), folder / "singer.mp4", folder / "singer.mp4", size=(40, 40), visualize=True)
-        assert panels.shape[-1] == 2 * 40 + 2
+        assert panels.shape[-1] == 2 * 200 + 2  # small pictures are shown five times as large
         frames = read_frames(folder / "singer.mp4", range(20))
-        assert torch.equal(panels[..., -40:, :40], frames)
-        assert torch.equal(panels[..., -40:, -40:], frames)
+        assert torch.equal(panels[..., -200::5, :200:5], frames)
+        assert torch.equal(panels[..., -200::5, -200::5], frames)
 
 
 def live_bytes():

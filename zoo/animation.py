@@ -1,5 +1,6 @@
 """``zoo animate``: files in, an animated file out, in memory that doesn't grow with the clip."""
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -21,6 +22,7 @@ from zoo.video import VideoError, VideoInfo, VideoWriter, iter_frames, probe, re
 from zoo.weights import trained_size
 
 _PUBLISHED_SIZE = (256, 256)  # of all official weights, whose files don't say it
+_PANEL_SIDE = 192  # pixels; smaller pictures are enlarged in panels
 _SIDECAR_BYTES = 512 << 20  # unpacked surface maps and masks; poses and uncompressed files need next to nothing
 
 FileName = str | Path
@@ -200,10 +202,16 @@ def _panels(
     method: AnimationModule, source: Batch, driving: _FramedClip, options: MotionOptions | None, chunk: int
 ) -> Iterator[Tensor]:
     for frames, views in method.stream_explained(source, lambda: driving.chunks(chunk), options):
-        columns = {name: view[0] for name, view in (views | {"result": frames}).items()}
+        columns = {name: _enlarged(view[0]) for name, view in (views | {"result": frames}).items()}
         titles = [name.replace("_", " ") for name in columns]
         for moment in range(frames.shape[1]):
             yield side_by_side([to_bytes(column[moment]) for column in columns.values()], titles)
+
+
+def _enlarged(pictures: Tensor) -> Tensor:
+    """Pictures (t, 3, H, W), at a whole multiple of their size where they are too small to be looked at."""
+    factor = math.ceil(_PANEL_SIDE / max(pictures.shape[-2:]))
+    return pictures.repeat_interleave(factor, -1).repeat_interleave(factor, -2) if factor > 1 else pictures
 
 
 def _probe_driving(path: FileName) -> VideoInfo:

@@ -322,6 +322,13 @@ def _data_options(trainer: Trainer) -> dict[str, Any] | None:
     return _plain(data.hparams) | {"path": data.name} if isinstance(data, VideoDataModule) else None
 
 
+def _steps(checkpoint: str | Path | None) -> int | None:
+    """Training steps behind a checkpoint."""
+    if not checkpoint:
+        return None
+    return torch.load(checkpoint, weights_only=True, map_location="meta")["global_step"]
+
+
 def _as_bytes(pictures: Tensor) -> Tensor:
     """Pictures in [0, 1] as uint8 on the CPU, rounded half to even."""
     return (pictures.float() * 255).round().clamp(0, 255).to(torch.uint8).cpu()
