@@ -1,6 +1,8 @@
 # `make demo` and `make test` need Python 3.11 or newer, make and git; they create .venv and install what is missing.
 PYTHON ?= python3
 VENV := .venv
+# One thread per test process: on shared cores several threads are slower than one, and results don't depend on them.
+PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
 BIN := $(VENV)/bin
 DEMO := demo
 
@@ -32,10 +34,10 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 
 test: lint $(VENV)/weights
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: $(VENV)/weights
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -11,17 +11,11 @@ frame cache is used, so each sample opens its file anew. The files are in the op
 """
 
 import argparse
-import os
-import platform
-import re
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from fractions import Fraction
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,10 +24,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.report import machine, versions, write_json
+from benchmarks.metadata import RESULTS, machine_name, metadata, spread, use_one_core
+from zoo.report import write_json
 from zoo.video import VideoInfo, VideoWriter, probe, read_frames
 
-RESULTS = Path(__file__).parent / "results"
 CLIPS = 8  # more than the readers that are kept open
 FRAMES, SIDE, FPS = 370, 256, Fraction(25)
 MIB = 2**20
@@ -47,18 +41,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.random_access", description=__doc__.splitlines()[0])
     parser.add_argument("--video", type=Path, help="measure on copies of this file instead of generated clips")
     parser.add_argument("--repetitions", type=int, default=40, help="samples timed in each way")
-    parser.add_argument("--machine", default=_machine_name(), help="part of the result's file name")
+    parser.add_argument("--machine", default=machine_name(), help="part of the result's file name")
     parser.add_argument("--output", type=Path, help="the result's path; by default in benchmarks/results")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    cores = _use_one_core()
+    cores = use_one_core()
     with tempfile.TemporaryDirectory() as folder:
         clips = _clips(Path(folder), options.video)
         times = measure(clips, options.repetitions)
         result = {
-            "metadata": _metadata(cores),
+            "metadata": metadata("random_access", cores, ("av", "decord2", "imageio", "numpy")),
             "clip": _describe(clips[0], options.video),
-            "results": {name: {kind: _spread(values[kind]) for kind in values} for name, values in times.items()},
+            "results": {name: {kind: spread(values[kind]) for kind in values} for name, values in times.items()},
             "ratio_of_medians": {
                 kind: float(np.median(times["whole_clip"][kind]) / np.median(times["random_access"][kind]))
                 for kind in ("wall", "cpu")
@@ -127,11 +121,6 @@ def _write_generated(path: Path) -> None:
             writer.write(((background[:, y : y + SIDE, x : x + SIDE] + grain).clamp(0, 1) * 255).byte())
 
 
-def _spread(seconds: list[float]) -> dict[str, float | int]:
-    low, median, high = np.percentile(seconds, [25, 50, 75]).tolist()
-    return {"n": len(seconds), "median_s": median, "quartile_1_s": low, "quartile_3_s": high, "iqr_s": high - low}
-
-
 def _describe(clip: VideoInfo, video: Path | None) -> dict[str, Any]:
     return {
         "name": "generated" if video is None else "/".join(video.parts[-2:]),
@@ -141,48 +130,6 @@ def _describe(clip: VideoInfo, video: Path | None) -> dict[str, Any]:
         "bytes": clip.file_size,
         "reader": clip.reader,
     }
-
-
-def _metadata(cores: int) -> dict[str, Any]:
-    packages = {name: version(name) for name in ("av", "decord2", "imageio", "numpy")}
-    return {
-        "benchmark": "random_access",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
-        "versions": versions() | packages,
-        "machine": machine(torch.device("cpu")) | {"processor": _processor(), "cores_used": cores},
-        "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
-    }
-
-
-def _use_one_core() -> int:
-    """Where the system can, binds the process to one core, so that no library uses more than one thread's worth."""
-    if not hasattr(os, "sched_setaffinity"):
-        return os.cpu_count() or 1
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    return 1
-
-
-def _commit() -> str | None:
-    try:
-        command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):  # no git, or no clone
-        return None
-
-
-def _processor() -> str:
-    names = re.findall(r"model name\s*:\s*(.+)", _read(Path("/proc/cpuinfo")))
-    return names[0] if names else platform.processor()
-
-
-def _read(path: Path) -> str:
-    return path.read_text() if path.is_file() else ""
-
-
-def _machine_name() -> str:
-    words = f"{_processor() or 'cpu'} {os.cpu_count()} cores"
-    return "-".join(re.findall(r"[a-z0-9]+", words.lower()))
 
 
 def _show(result: dict[str, Any], path: Path) -> None:

@@ -59,6 +59,12 @@ class AnimationCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments("model", "data.conditions", compute_fn=_conditions, apply_on="instantiate")
 
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        """Checkpoints are read without unpickling objects, unless somebody asks for it."""
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        parser.set_defaults({"weights_only": True})
+        return parser
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Fills in what depends on the method: run folder, loggers, and the strategy that alternating phases need."""
         config = self._get(self.config_init, "trainer", default={})
@@ -85,7 +91,7 @@ class AnimationCLI(LightningCLI):
         """Writes the last checkpoint, which may be behind by some steps, and the weights that `zoo animate` takes."""
         folder = self.trainer.log_dir  # a broadcast: every process has to ask
         if folder is not None and self.trainer.checkpoint_callbacks:
-            self.trainer.save_checkpoint(Path(folder) / "checkpoints" / "last.ckpt")
+            self.trainer.save_checkpoint(Path(folder) / "checkpoints" / "last.ckpt", weights_only=False)
         if self.trainer.is_global_zero and folder is not None:
             height, width = self.datamodule.size
             path = save_weights(
