@@ -138,9 +138,9 @@ def _show(result: dict[str, Any], path: Path) -> None:
         f"two frames of a {clip['name']} clip: {clip['frames']} frames, {clip['size']}, {clip['bytes'] / MIB:.1f} MiB"
     )
     for name, kinds in result["results"].items():
-        for kind, spread in kinds.items():
-            median, iqr = 1000 * spread["median_s"], 1000 * spread["iqr_s"]
-            print(f"  {name:<14} {kind:<5} median {median:8.1f} ms, IQR {iqr:.1f} ms, n {spread['n']}")
+        for kind, times in kinds.items():
+            median, iqr = 1000 * times["median_s"], 1000 * times["iqr_s"]
+            print(f"  {name:<14} {kind:<5} median {median:8.1f} ms, IQR {iqr:.1f} ms, n {times['n']}")
     ratios = result["ratio_of_medians"]
     print(f"  ratio of the medians: {ratios['wall']:.1f} by the clock, {ratios['cpu']:.1f} in CPU time\n{path}")
 

@@ -40,9 +40,8 @@ def main() -> None:
     path = RESULTS / f"speed-{method}-{recipe}--{machine_name()}.json"
     write_json(path, result)
     step = result["training_step"]
-    print(
-        f"{options.recipe}: {step['cpu']['median_s']:.2f} s of CPU, {step['wall']['median_s']:.2f} s by the clock a step"
-    )
+    seconds = {kind: step[kind]["median_s"] for kind in ("cpu", "wall")}
+    print(f"{options.recipe}: a step takes {seconds['cpu']:.2f} s of CPU, {seconds['wall']:.2f} s by the clock")
     for size, speed in result["synthetic_people"].items():
         print(f"synthetic people at {size}: {speed['frames_per_cpu_second']:.0f} frames per second of CPU")
     print(path)
