@@ -18,7 +18,7 @@ ALLOWED = {
     "weights": {"weights", "errors", "folders"},
     "conditions": {"conditions", "pose", "video", "errors"},
     "data": {"data", "batch", "pose", "video", "errors", "folders"},
-    "methods": {"base", "adversarial", "batch", "nn", "warp", "pose", "pictures", "weights"},
+    "methods": {"base", "adversarial", "batch", "nn", "warp", "pose", "pictures", "weights", "errors"},
 }
 """Room of the package -> the rooms that it may import."""
 

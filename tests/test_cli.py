@@ -76,3 +76,10 @@ def test_a_method_from_outside_the_package(tmp_path):
         env={"PYTHONPATH": f"{tmp_path}:.", "PATH": ""},
     )
     assert "class_path: outside.MyMethod" in done.stdout, done.stderr[-2000:]
+
+
+def test_a_size_that_the_method_cannot_take_is_explained_before_training(tmp_path):
+    tiny = "configs/first_order_motion_model/tiny.yaml"
+    done = zoo_command("fit", "--config", tiny, "--data.size", "40", "--trainer.default_root_dir", str(tmp_path))
+    assert done.returncode == 1
+    assert "multiples of 16, not 40 x 40" in done.stderr.splitlines()[-1]

@@ -9,6 +9,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from zoo.batch import Batch, Condition
+from zoo.errors import OptionError
 from zoo.weights.checkpoint import load_weights, naming_file, read_foreign
 
 State = Any
@@ -126,7 +127,7 @@ class AnimationModule(LightningModule):
             Frames (B, t, 3, H, W) in [0, 1], one chunk after another.
 
         Raises:
-            ValueError: An option that the method doesn't know, or a picture size that it can't take.
+            OptionError: An option that the method doesn't know, or a picture size that it can't take.
         """
         for frames, _, _ in self._rendered(source, driving, options):
             yield frames
@@ -182,7 +183,12 @@ class AnimationModule(LightningModule):
         return self.animate(batch)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Seeds the step's random numbers from (seed, step, rank), so that a resumed run draws the same ones."""
+        """Seeds the step's random numbers from (seed, step, rank), so that a resumed run draws the same ones.
+
+        Raises:
+            OptionError: The method can't take pictures of this size.
+        """
+        self._check_size(batch["source"])
         run_seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
         generator = torch.Generator().manual_seed(run_seed)
         base = int(torch.randint(2**62, (), generator=generator))
@@ -223,7 +229,7 @@ class AnimationModule(LightningModule):
         if options.motion != "absolute":
             wanted.add(options.motion)
         if unknown := wanted - self.motion_options:
-            raise ValueError(
+            raise OptionError(
                 f"{type(self).__name__} doesn't know {sorted(unknown)}; it knows {sorted(self.motion_options)}"
             )
 
@@ -231,7 +237,7 @@ class AnimationModule(LightningModule):
         height, width = pictures.shape[-2:]
         multiple = self.size_multiple
         if height % multiple or width % multiple:
-            raise ValueError(
+            raise OptionError(
                 f"{type(self).__name__} needs heights and widths that are multiples of {multiple}, not "
                 f"{height} x {width}; set `data.size` (or `zoo animate --size`) accordingly"
             )

@@ -5,6 +5,10 @@ class ZooError(Exception):
     """A mistake that the user can mend; the command line shows it as one line, without a traceback."""
 
 
+class OptionError(ZooError, ValueError):
+    """An option, or a picture size, that a method can't take."""
+
+
 class FileError(ZooError):
     """A file or folder that can't be used, as one line: ``PATH: problem; remedy``.
 

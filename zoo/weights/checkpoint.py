@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import inspect
 import json
 import os
@@ -8,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,17 +15,35 @@ from torch import Tensor
 
 from zoo.errors import FileError
 
-if TYPE_CHECKING:
-    from zoo.base import AnimationModule
 
-Module = TypeVar("Module", bound="AnimationModule")
+class Publishable(Protocol):
+    """What a module needs for its weights to be written and read here; every method of the zoo has it."""
+
+    @property
+    def hparams(self) -> Mapping[str, Any]:
+        """The constructor arguments."""
+
+    def inference_state(self) -> dict[str, Tensor]:
+        """The tensors that animation needs, named as in ``state_dict``."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All tensors."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any:
+        """Takes tensors over."""
+
+    def eval(self) -> Self:
+        """Switches to eval mode."""
+
+
+Module = TypeVar("Module", bound=Publishable)
 
 
 class WeightsError(FileError):
     """A weights file that can't be used."""
 
 
-def save_weights(module: AnimationModule, path: str | Path, half: bool = False, **metadata: str) -> Path:
+def save_weights(module: Publishable, path: str | Path, half: bool = False, **metadata: str) -> Path:
     """Writes a method's inference networks as safetensors with metadata.
 
     Args:
@@ -91,7 +107,7 @@ def load_weights(path: str | Path, method: type[Module]) -> Module:
     return module.eval()
 
 
-def load_state(module: AnimationModule, tensors: dict[str, Tensor]) -> None:
+def load_state(module: Publishable, tensors: dict[str, Tensor]) -> None:
     """Loads tensors named as in the module's ``state_dict``; only the inference networks must be complete.
 
     Raises:
@@ -203,7 +219,7 @@ def _read_arguments_and_tensors(path: Path) -> tuple[dict[str, Any], dict[str, T
     return _constructor_arguments(checkpoint["hyper_parameters"]), checkpoint["state_dict"]
 
 
-def initialise_from(module: AnimationModule, path: str | Path) -> None:
+def initialise_from(module: Publishable, path: str | Path) -> None:
     """Loads every tensor of a weights file or checkpoint that has its place in the module.
 
     Raises:

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import MultiStepLR
 from zoo.adversarial import AdversarialTraining, Phase
 from zoo.base import MotionOptions
 from zoo.batch import Batch
+from zoo.errors import OptionError
 from zoo.methods.first_order_motion_model import losses, official
 from zoo.methods.first_order_motion_model.losses import VOX_256, LossWeights
 from zoo.methods.first_order_motion_model.networks import (
@@ -150,9 +151,9 @@ class FirstOrderMotionModel(AdversarialTraining):
         milestones = tuple(milestones)
         self.save_hyperparameters()
         if missing := set(discriminator_scales) - set(pyramid_scales):
-            raise ValueError(f"discriminator_scales {sorted(missing)} are not among pyramid_scales {pyramid_scales}")
+            raise OptionError(f"discriminator_scales {sorted(missing)} are not among pyramid_scales {pyramid_scales}")
         if not estimate_jacobian and loss_weights["equivariance_jacobian"]:
-            raise ValueError("without Jacobians set loss_weights.equivariance_jacobian to 0")
+            raise OptionError("without Jacobians set loss_weights.equivariance_jacobian to 0")
 
         self.align_corners = align_corners
         self.weights = loss_weights
