@@ -4,7 +4,6 @@ import os
 import pickle
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -44,31 +43,6 @@ def test_forked_workers_after_the_parent_has_read(clip: Path, reader: str | None
         assert torch.cat(list(loader)).tolist() == list(range(60))
     assert code(next(half_way)) == 1
     assert codes(read_frames(info, [8])) == [8]
-
-
-@needs_fork
-@pytest.mark.timeout(60)
-def test_fork_while_another_thread_reads(clip: Path):
-    """The child neither waits for the other thread's reader nor for the pool's lock, and ends."""
-    info = probe(clip)
-    stop = threading.Event()
-
-    def keep_reading() -> None:
-        while not stop.is_set():
-            read_frames(info, [3, 40])
-
-    with ThreadPoolExecutor(2) as threads:
-        busy = [threads.submit(keep_reading) for _ in range(2)]
-        try:
-            for _ in range(5):
-                child = os.fork()
-                if child == 0:
-                    os._exit(0 if codes(read_frames(info, [17, 55])) == [17, 55] else 1)
-                assert os.waitpid(child, 0)[1] == 0
-        finally:
-            stop.set()
-        for reading in busy:
-            reading.result()
 
 
 @pytest.mark.timeout(120)

@@ -48,8 +48,11 @@ def open_video(path: Path) -> tuple["InputContainer", "VideoStream"]:
 
 
 def to_rgb(frame: "VideoFrame") -> np.ndarray:
-    """RGB uint8 (H, W, 3), turned as the file's rotation tag says; alpha is dropped."""
-    return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+    """RGB uint8 (H, W, 3), turned as the file's rotation tag says; alpha is dropped.
+
+    Converted in this thread: a frame keeps its converter's threads, and a forked child that frees it waits for them.
+    """
+    return np.rot90(frame.to_ndarray(format="rgb24", threads=1), round(frame.rotation / 90))
 
 
 def undecodable(path: Path, index: int) -> VideoError:

@@ -73,6 +73,13 @@ class ReaderPool:
         for _, oldest in surplus:
             oldest.close()
 
+    def close_idle(self) -> None:
+        """Closes the readers that nobody has at the moment."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for _, reader in idle:
+            reader.close()
+
 
 _decord_readers: weakref.WeakSet[DecordReader] = weakref.WeakSet()
 _pool = ReaderPool()
@@ -91,5 +98,10 @@ def _begin_anew_in_forked_child() -> None:
     _pool = ReaderPool()
 
 
+def _close_idle_readers_before_fork() -> None:
+    """A decord reader's thread may be decoding ahead; whatever lock it held at the fork, a child would wait for."""
+    _pool.close_idle()
+
+
 if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
-    os.register_at_fork(after_in_child=_begin_anew_in_forked_child)
+    os.register_at_fork(before=_close_idle_readers_before_fork, after_in_child=_begin_anew_in_forked_child)

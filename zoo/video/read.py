@@ -16,7 +16,8 @@ from .probe import probe
 def read_frames(clip: VideoInfo | str | Path, indices: Sequence[int]) -> Tensor:
     """The frames asked for, decoding only what they need.
 
-    Safe to call from several threads and, after a fork, from children: no reader is shared among them.
+    Safe to call from several threads, and from children that were forked while no thread was reading: no reader is
+    shared among them.
 
     Args:
         clip: What `probe` returned; a path is probed first, which costs far more than reading.

@@ -190,7 +190,7 @@ def _convert(picture: np.ndarray, height: int, width: int, pixel_format: str) ->
 
     missing = ((0, height - picture.shape[0]), (0, width - picture.shape[1]), (0, 0))
     padded = np.pad(picture, missing, mode="edge")
-    return VideoFrame.from_ndarray(padded, format="rgb24").reformat(format=pixel_format)
+    return VideoFrame.from_ndarray(padded, format="rgb24").reformat(format=pixel_format, threads=1)
 
 
 def _quantise(picture: np.ndarray) -> "VideoFrame":
