@@ -220,7 +220,8 @@ class Evaluator(Callback):
             "skipped": self.skipped,
             "quantised": False,
             "weights": {
-                "checkpoint": os.path.relpath(trainer.ckpt_path) if trainer.ckpt_path else None,
+                "checkpoint": Path(trainer.ckpt_path).name if trainer.ckpt_path else None,
+                "steps": _steps(trainer.ckpt_path),
                 "sha256": sha256_of(pl_module.state_dict()),
             },
             "seed": int(os.environ["PL_GLOBAL_SEED"]) if "PL_GLOBAL_SEED" in os.environ else None,
