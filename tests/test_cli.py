@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 
 import zoo
 from zoo.cli import FUNCTIONS, LIGHTNING_COMMANDS, main
 from zoo.errors import FileError
+from zoo.folders import find_recipe
 from zoo.training import latest_checkpoint
 
 
@@ -67,7 +70,7 @@ def test_a_method_from_outside_the_package(tmp_path):
         "class MyMethod(FirstOrderMotionModel):\n"
         '    """Mine."""\n'
     )
-    tiny = "configs/first_order_motion_model/tiny.yaml"
+    tiny = str(find_recipe("first_order_motion_model", "tiny"))
     done = subprocess.run(
         [sys.executable, "-m", "zoo", "fit", "--config", tiny, "--model", "outside.MyMethod", "--print_config"],
         capture_output=True,
@@ -79,7 +82,24 @@ def test_a_method_from_outside_the_package(tmp_path):
 
 
 def test_a_size_that_the_method_cannot_take_is_explained_before_training(tmp_path):
-    tiny = "configs/first_order_motion_model/tiny.yaml"
+    tiny = str(find_recipe("first_order_motion_model", "tiny"))
     done = zoo_command("fit", "--config", tiny, "--data.size", "40", "--trainer.default_root_dir", str(tmp_path))
     assert done.returncode == 1
     assert "multiples of 16, not 40 x 40" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "recipe", sorted(Path("configs").glob("*_*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
+def test_every_recipe_is_understood(recipe, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--config", str(recipe), "--print_config"])
+    assert stop.value.code == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    written = yaml.safe_load(recipe.read_text())
+    for name, value in written["model"].get("init_args", {}).items():
+        if not isinstance(value, dict):
+            assert printed["model"]["init_args"][name] == value, name
+    for name, value in written["data"].items():
+        if not isinstance(value, dict):
+            assert printed["data"][name] == value, name
