@@ -25,8 +25,9 @@ $(VENV)/weights: $(VENV)/installed
 	$(BIN)/zoo weights install lpips
 	@touch $@
 
+# One thread: data workers take the other core.
 demo: $(VENV)/weights
-	$(BIN)/zoo demo --output $(DEMO)
+	OMP_NUM_THREADS=1 $(BIN)/zoo demo --output $(DEMO)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
