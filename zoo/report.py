@@ -103,6 +103,8 @@ def print_comparison(
     for name, higher in higher_is_better.items():
         ours, baseline = summary[name], summary[f"copy_source/{name}"]
         winner = "equal" if ours == baseline else method if (ours > baseline) == higher else "copy source"
+        if math.isnan(ours) or math.isnan(baseline):
+            winner = "–"
         table.add_row(f"{name} {'↑' if higher else '↓'}", f"{ours:.4f}", f"{baseline:.4f}", winner)
     console = Console()
     console.print(table)

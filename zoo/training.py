@@ -15,10 +15,10 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from zoo.adversarial import AdversarialTraining
 from zoo.base import AnimationModule
 from zoo.data import VideoDataModule
-from zoo.errors import FileError
+from zoo.errors import FileError, OptionError
 from zoo.evaluator import Evaluator, PredictionWriter
 from zoo.methods import discover
-from zoo.weights import save_weights
+from zoo.weights import WeightsError, save_weights
 from zoo.weights.checkpoint import method_of
 
 LoggerName = Literal["csv", "tensorboard", "wandb"]
@@ -84,6 +84,11 @@ class AnimationCLI(LightningCLI):
         if config.get("ckpt_path") == "last":
             method = config.model.class_path.rpartition(".")[2]
             config.ckpt_path = str(latest_checkpoint(Path(config.trainer.default_root_dir) / method))
+        if not config.get("ckpt_path") and self.config.subcommand != "fit":
+            remedy = "add `--ckpt_path last`, or a checkpoint's path"
+            raise OptionError(f"{self.config.subcommand} needs a trained method; {remedy}")
+        if Path(config.get("ckpt_path") or "").suffix == ".safetensors":
+            raise WeightsError(config.ckpt_path, "is for `zoo animate`", "give the run's checkpoints/last.ckpt")
         if config.get("ckpt_path") and method_of(config.ckpt_path):
             super()._parse_ckpt_path()
 

@@ -222,9 +222,14 @@ def _read_arguments_and_tensors(path: Path) -> tuple[dict[str, Any], dict[str, T
 def initialise_from(module: Publishable, path: str | Path) -> None:
     """Loads every tensor of a weights file or checkpoint that has its place in the module.
 
+    Networks that only train, such as a discriminator of another kind than before, keep their own start where theirs
+    don't fit.
+
     Raises:
         WeightsError: A tensor of the inference networks is missing, or has another shape.
     """
     _, tensors = _read_arguments_and_tensors(Path(path))
+    own, needed = module.state_dict(), module.inference_state()
+    tensors = {n: t for n, t in tensors.items() if n in needed or (n in own and own[n].shape == t.shape)}
     with naming_file(path):
         load_state(module, tensors)

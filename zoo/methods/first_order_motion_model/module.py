@@ -150,6 +150,11 @@ class FirstOrderMotionModel(AdversarialTraining):
         discriminator_scales, pyramid_scales = tuple(discriminator_scales), tuple(pyramid_scales)
         milestones = tuple(milestones)
         self.save_hyperparameters()
+        self.hparams["loss_weights"] = (
+            loss_weights  # all of them: what a file was trained with must not follow defaults
+        )
+        if loss_weights["generator_gan"] and len(loss_weights["feature_matching"]) < discriminator_blocks:
+            raise OptionError(f"loss_weights.feature_matching needs a weight for each of {discriminator_blocks} blocks")
         if missing := set(discriminator_scales) - set(pyramid_scales):
             raise OptionError(f"discriminator_scales {sorted(missing)} are not among pyramid_scales {pyramid_scales}")
         if not estimate_jacobian and loss_weights["equivariance_jacobian"]:
