@@ -25,11 +25,12 @@ MAGNIFICATION = 3
 def demo(output: str = "demo", steps: int = 500, clips: int = 4) -> Path:
     """Trains First Order Motion on synthetic people, measures it, and shows people in pictures move.
 
-    Nothing is downloaded: the people are generated. It takes a few minutes on two cores.
+    Nothing is downloaded: the people are generated. It takes some minutes on two cores.
 
     Args:
         output: Folder for the run, its results and `animation.mp4`.
-        steps: Training steps. 500 are enough to see limbs follow; results go on improving for thousands.
+        steps: Training steps. After 500 the result is a blur that begins to move; results go on improving for
+            thousands.
         clips: Pairs in the video, one below the other: a person that training never saw, moved by another person's
             motion that training never saw either, beside the true frames.
 
