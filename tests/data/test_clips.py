@@ -158,3 +158,17 @@ def test_collate(source):
     assert batch["valid"].dtype == torch.bool
     assert batch["fps"] == [25.0, 25.0]
     assert batch["source_identity"] == ["anna", "anna"]
+
+
+def test_a_clip_that_breaks_later_is_replaced_unless_strict(tmp_path):
+    write_clips(tmp_path, [f"train/{name}.png" for name in "abc"] + ["test/d.png"])
+    source = FolderSource(tmp_path)
+    good = training(source)
+    before = [good[number] for number in range(3)]
+    (tmp_path / "train" / "b.png").write_bytes(b"no picture any more")
+    broken = training(source)
+    with pytest.warns(UserWarning, match=r"b\.png.*Another clip"):
+        replaced = broken[1]
+    assert replaced["driving_clip"] == "train/c.png"
+    assert replaced["index"] == 1
+    assert same(broken[0], before[0])

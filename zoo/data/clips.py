@@ -1,3 +1,4 @@
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from zoo.batch import Condition
 from zoo.data.cache import ByteCache
 from zoo.data.fitting import Fit, Policy
 from zoo.data.source import Clip, ClipSource
+from zoo.errors import FileError
 
 Sample = dict[str, Any]
 """One item of a batch, without its leading dimension and still in bytes."""
@@ -160,6 +162,7 @@ class TrainingClips(Dataset[Sample]):
         repeats: How often an item counts in an epoch.
         by_identity: An item is a person, of whom a clip is drawn uniformly, instead of a clip.
         seed: What the draws depend on beside the running number.
+        strict: Raise where a clip can no longer be read; else the next one takes its place, with a warning.
     """
 
     def __init__(
@@ -173,6 +176,7 @@ class TrainingClips(Dataset[Sample]):
         repeats: int,
         by_identity: bool,
         seed: int,
+        strict: bool = False,
     ) -> None:
         groups: dict[str, list[Clip]] = {}
         for clip in clips:
@@ -184,13 +188,23 @@ class TrainingClips(Dataset[Sample]):
         self._fps = fps
         self._repeats = repeats
         self._seed = seed
+        self._strict = strict
 
     def __len__(self) -> int:
         return len(self._items) * self._repeats
 
     def __getitem__(self, number: int) -> Sample:
+        for place in range(number, number + len(self._items)):
+            try:
+                return self._sample(number, self._items[place % len(self._items)])
+            except FileError as error:  # it could be read when the folder was looked through
+                if self._strict or place == number + len(self._items) - 1:
+                    raise
+                warnings.warn(f"{error}. Another clip takes its place.", stacklevel=2)
+        raise IndexError(number)
+
+    def _sample(self, number: int, item: list[Clip]) -> Sample:
         draw = np.random.default_rng((self._seed, number))
-        item = self._items[number % len(self._items)]
         clip = item[draw.integers(len(item))]
         timeline = Timeline(clip, self._fps)
         sources = draw.integers(timeline.frames, size=self._source_frames)

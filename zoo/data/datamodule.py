@@ -154,6 +154,7 @@ class VideoDataModule(LightningDataModule):
             self.repeats,
             self.by_identity,
             self.seed,
+            self.strict,
         )
         replicas, rank = self._process()
         sampler = TrainingSampler(dataset, self.seed, replicas, rank)
