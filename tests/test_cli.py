@@ -103,3 +103,12 @@ def test_every_recipe_is_understood(recipe, capsys):
     for name, value in written["data"].items():
         if not isinstance(value, dict):
             assert printed["data"][name] == value, name
+
+
+@pytest.mark.parametrize("switch", ["enable_progress_bar", "enable_checkpointing"])
+def test_what_the_trainer_is_asked_not_to_do_is_left_out(switch, tmp_path):
+    tiny = str(find_recipe("first_order_motion_model", "tiny"))
+    options = ["--trainer.max_steps", "1", "--trainer.limit_val_batches", "0", f"--trainer.{switch}", "false"]
+    main(["fit", "--config", tiny, "--trainer.default_root_dir", str(tmp_path), *options])
+    checkpoints = list(tmp_path.rglob("*.ckpt"))
+    assert bool(checkpoints) == (switch != "enable_checkpointing")

@@ -245,6 +245,8 @@ class Evaluator(Callback):
                 self._grid.append(block)
 
     def _write_pictures(self, trainer: Trainer, folder: Path, name: str) -> None:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]  # which has no folder, and leaves nothing behind
+            return
         pictures = dict(self._explained)
         if self._grid:
             pictures["samples"] = torch.cat(self._grid, dim=1)

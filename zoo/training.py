@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
@@ -74,6 +74,14 @@ class AnimationCLI(LightningCLI):
         if config["strategy"] == "auto" and _several_devices(config) and isinstance(self.model, AdversarialTraining):
             kwargs["strategy"] = "ddp_find_unused_parameters_true"
         return super().instantiate_trainer(**kwargs)
+
+    def _instantiate_trainer(self, config: Any, callbacks: list[Callback]) -> Trainer:
+        """Leaves out the callbacks whose business the trainer was asked not to do; Lightning refuses both together."""
+        if config.get("enable_checkpointing") is False:
+            callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
+        if config.get("enable_progress_bar") is False:
+            self.trainer_defaults = self.trainer_defaults | {"callbacks": []}
+        return super()._instantiate_trainer(config, callbacks)
 
     def _parse_ckpt_path(self) -> None:
         """Resolves ``last`` to the newest run of the chosen method, and takes over the checkpoint's own arguments.
