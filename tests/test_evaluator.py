@@ -45,6 +45,7 @@ class Clips(Dataset):
             "driving": first + steps,
             "valid": number < self.count,
             "frame": torch.arange(self.frames),
+            "source_frame": 0,
             "source_clip": f"clip {clip}",
             "driving_clip": f"clip {clip}",
             "fps": 25.0,
@@ -280,3 +281,13 @@ def test_two_processes_count_each_clip_once(tmp_path: Path) -> None:
     for rank in (0, 1):
         logged = json.loads((tmp_path / f"logged-{rank}.json").read_text())
         assert logged["test/l1"] == pytest.approx(alone["totals"]["l1"], rel=1e-6)
+
+
+def test_two_sources_of_one_clip_are_told_apart(tmp_path: Path) -> None:
+    first, second = (Clips(1)[0] | {"source_frame": number} for number in (0, 3))
+    pair = DataLoader([first, second], batch_size=1)
+    trainer(tmp_path, PredictionWriter()).predict(CopySource(), pair, return_predictions=False)
+    assert len(list((tmp_path / "predictions").iterdir())) == 2
+    trainer(tmp_path, Evaluator(metrics=("l1",), output=str(tmp_path))).test(CopySource(), pair, verbose=False)
+    rows = json.loads((tmp_path / "test.json").read_text())["per_clip"]
+    assert [row["source_frame"] for row in rows] == [0, 3]

@@ -29,6 +29,7 @@ class Batch(TypedDict, total=False):
     target_mask: Tensor  # B,T,1,H,W
     pose_window: Tensor  # B,T,2w+1,K,3: the poses around each driving frame
     frame: Tensor  # B,T int64: the driving frames' numbers in their clip
+    source_frame: Tensor  # B int64: the (first) source frame's number in its clip, in evaluation
     index: Tensor  # B int64: the sample's running number, from which its augmentation follows
     valid: Tensor  # B bool: False for copies that only fill up a distributed shard
     source_clip: list[str]

@@ -172,11 +172,11 @@ class Evaluator(Callback):
 
     def _describe(self, batch: Batch, clip: int) -> Row:
         frames = truth(batch).shape[1]
-        row: Row = {"clip": "", "source": "", "first_frame": 0, "frames": frames}
+        row: Row = {"clip": "", "source": "", "source_frame": 0, "frames": frames}
         if "driving_clip" in batch:
             row |= {"clip": batch["driving_clip"][clip], "source": batch["source_clip"][clip]}
-        if "frame" in batch:
-            row["first_frame"] = int(batch["frame"][clip, 0])
+        if "source_frame" in batch:
+            row["source_frame"] = int(batch["source_frame"][clip])
         return row
 
     def _measure(self, rows: list[Row], prefix: str, prediction: Tensor, expected: Tensor, source: Tensor) -> None:
@@ -198,7 +198,7 @@ class Evaluator(Callback):
             shards: list[list[Row]] = [[] for _ in range(torch.distributed.get_world_size())]
             torch.distributed.all_gather_object(shards, rows)
             rows = [row for shard in shards for row in shard]
-        return sorted(rows, key=lambda row: (row["clip"], row["source"], row["first_frame"]))
+        return sorted(rows, key=lambda row: (row["clip"], row["source"], row["source_frame"]))
 
     def _folder(self, trainer: Trainer) -> Path:
         log_dir = trainer.log_dir  # a broadcast: every process has to ask
@@ -285,7 +285,7 @@ class PredictionWriter(BasePredictionWriter):
             if "valid" in batch and not batch["valid"][clip]:
                 continue
             name = f"{batch['source_clip'][clip]}--{batch['driving_clip'][clip]}"
-            if first := int(batch["frame"][clip, 0]):
+            if first := int(batch["source_frame"][clip]):
                 name += f"--{first:06d}"
             fps = Fraction(float(batch["fps"][clip])).limit_denominator(1001)
             with video.VideoWriter(folder / f"{name.replace('/', '_')}.mp4", fps) as writer:

@@ -19,7 +19,7 @@ from torch import Tensor
 import zoo
 
 Row = dict[str, Any]
-"""One clip: ``clip``, ``source``, ``first_frame``, ``frames``, and a value per metric."""
+"""One clip: ``clip``, ``source``, ``source_frame``, ``frames``, and a value per metric."""
 
 
 def totals(rows: list[Row], names: Iterable[str]) -> dict[str, float]:

@@ -259,6 +259,7 @@ class EvaluationClips(Dataset[Sample]):
         sample = {
             **self._fitted.frames("source", source, sources.round().astype(int).tolist()),
             **self._fitted.driving(driving, timeline, moments),
+            "source_frame": first,
             "index": number,
             "valid": number < len(self),
         }
