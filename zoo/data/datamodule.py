@@ -18,6 +18,7 @@ from zoo.data.lists import read_pair_list
 from zoo.data.loading import EvaluationSampler, ResumableLoader, TrainingSampler
 from zoo.data.source import Clip, ClipSource, Split
 from zoo.data.synthetic import SyntheticOptions, SyntheticPeople
+from zoo.errors import OptionError
 
 Pair = tuple[Clip, int, Clip]
 CROSS_IDENTITY = "cross_identity"
@@ -89,7 +90,7 @@ class VideoDataModule(LightningDataModule):
         super().__init__()
         self.save_hyperparameters(logger=False)  # for checkpoints and results: what a number was measured on
         if pose_window and "pose" not in conditions:
-            raise ValueError("`pose_window` needs poses: the method has to declare the condition 'pose'")
+            raise OptionError("`pose_window` needs poses: the method has to declare the condition 'pose'")
         self.path = path
         self.name = "synthetic" if path is None else Path(path).absolute().name  # as results and weights call the data
         self.synthetic: SyntheticOptions = synthetic or {}
@@ -269,7 +270,7 @@ class VideoDataModule(LightningDataModule):
     def _listed_pairs(self, name: str) -> list[Pair]:
         source = self.source
         if not isinstance(source, FolderSource):
-            raise ValueError(f"`pairs: {name}` needs a data folder; generated people know `pairs: {CROSS_IDENTITY}`")
+            raise OptionError(f"`pairs: {name}` needs a data folder; generated people know `pairs: {CROSS_IDENTITY}`")
         inside = source.folder / name
         path = inside if inside.is_file() else Path(name)
         pairs: list[Pair] = []

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from zoo.errors import OptionError
 from zoo.nn.features import PERCEPTUAL_TAPS, FeatureNetwork, FeatureNetworkName, Frozen, feature_network
 
 
@@ -29,7 +30,7 @@ class PerceptualLoss:
         else:
             taps, self._network = PERCEPTUAL_TAPS[network], Frozen(partial(feature_network, network))
         if len(weights) != len(taps):
-            raise ValueError(f"the perceptual network has {len(taps)} taps, but there are {len(weights)} weights")
+            raise OptionError(f"the perceptual network has {len(taps)} taps, but there are {len(weights)} weights")
         self.weights = tuple(weights)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from zoo.data.synthetic.motion import STYLES, TRAINING_STYLES, random_motion
 from zoo.data.synthetic.paint import paint_atlas
 from zoo.data.synthetic.render import Rendering, render
 from zoo.data.synthetic.scene import Backdrop, Camera, Scene, fit_camera, paint_backdrop, random_scene
+from zoo.errors import OptionError
 from zoo.pose import BODY_18, Skeleton
 
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -115,11 +116,11 @@ class SyntheticPeople:
         seed: int = 0,
     ) -> None:
         if min(size) < 16:
-            raise ValueError(f"size is {tuple(size)}; people need at least 16 x 16 pixels")
+            raise OptionError(f"size is {tuple(size)}; people need at least 16 x 16 pixels")
         if min(train_identities, val_identities, test_identities) < 0:
-            raise ValueError("train_identities, val_identities and test_identities must not be negative")
+            raise OptionError("train_identities, val_identities and test_identities must not be negative")
         if clips_per_identity < 1 or frames < 1 or fps <= 0 or seed < 0:
-            raise ValueError("clips_per_identity and frames must be at least 1, fps positive, seed not negative")
+            raise OptionError("clips_per_identity and frames must be at least 1, fps positive, seed not negative")
         self.size = (int(size[0]), int(size[1]))
         self.identities: dict[Split, int] = {
             "train": train_identities, "val": val_identities, "test": test_identities,
