@@ -95,17 +95,7 @@ class Evaluator(Callback):
         """Measures the batch, and keeps a few of its frames for the sample grid."""
         self._add(trainer, pl_module, outputs, batch)
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Measures the batch, and keeps a few of its frames for the sample grid."""
-        self._add(trainer, pl_module, outputs, batch)
+    on_test_batch_end = on_validation_batch_end
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs totals and pictures."""

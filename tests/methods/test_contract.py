@@ -253,7 +253,7 @@ class _GradientWatch(Callback):
     """Which parameters have a gradient that isn't zero everywhere when a phase's optimiser steps."""
 
     def __init__(self):
-        self.seen = {}
+        self.seen, self.after = {}, {}
 
     def on_before_optimizer_step(self, trainer, module, optimizer):
         index = [o is optimizer for o in trainer.optimizers].index(True)
@@ -264,9 +264,7 @@ class _GradientWatch(Callback):
         # gradients of another phase's networks may remain from that phase, but this phase must not have changed them
         self.seen.setdefault(name, set()).update(reached - stale)
         current = {n: p.grad.clone() for n, p in module.named_parameters() if n in stale and p.grad is not None}
-        if index:
-            previous = self.after
-            assert all(torch.equal(current[n], previous[n]) for n in current if n in previous)
+        assert all(torch.equal(current[n], self.after[n]) for n in current if n in self.after)
         self.after = {n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None}
 
 
