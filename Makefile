@@ -24,9 +24,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 weights: $(VENV)/installed
 	@$(BIN)/zoo weights install lpips
 
-# One thread: data workers take the other core.
 demo: weights
-	OMP_NUM_THREADS=1 $(BIN)/zoo demo --output $(DEMO)
+	$(BIN)/zoo demo --output $(DEMO)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

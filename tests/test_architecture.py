@@ -11,12 +11,12 @@ METHODS = sorted(p.parent for p in (ROOT / "zoo" / "methods").glob("*/__init__.p
 
 ALLOWED = {
     "nn": {"nn", "weights", "errors"},
-    "warp": {"warp"},
-    "pose": {"pose"},
+    "warp": {"warp", "errors"},
+    "pose": {"pose", "errors"},
     "metrics": {"metrics", "nn", "weights", "errors"},
     "video": {"video", "errors"},
     "weights": {"weights", "errors", "folders"},
-    "conditions": {"conditions", "pose", "video", "errors"},
+    "conditions": {"conditions", "pose", "weights", "video", "errors"},
     "data": {"data", "batch", "pose", "video", "errors", "folders"},
     "methods": {"base", "adversarial", "batch", "nn", "warp", "pose", "pictures", "weights", "errors"},
 }

@@ -29,12 +29,14 @@ class MotionOptions:
         adapt_scale: Multiply relative motion by the size of the source over the size of the driving subject.
         best_frame: Take as initial driving frame the one that resembles the source most, instead of the first.
         retarget: Fit the driving poses to the source's body before they are drawn.
+        denoise: Clean the driving poses, the whole track at once, before they are drawn.
     """
 
     motion: Literal["absolute", "relative"] = "absolute"
     adapt_scale: bool = False
     best_frame: bool = False
     retarget: bool = False
+    denoise: bool = False
 
 
 class AnimationModule(LightningModule):
@@ -49,6 +51,9 @@ class AnimationModule(LightningModule):
 
     motion_options: ClassVar[frozenset[str]] = frozenset()
     """Names of the motion options beyond ``absolute`` that the method knows."""
+
+    takes_several_sources: ClassVar[bool] = False
+    """Whether the method looks at all S source frames; others look at the first."""
 
     inference_networks: ClassVar[tuple[str, ...]]
     """Attribute names of the networks that animation needs; only these enter published weights."""
@@ -182,6 +187,18 @@ class AnimationModule(LightningModule):
         """Predicts (B, T, 3, H, W); the prediction writer stores."""
         return self.animate(batch)
 
+    def configure_model(self) -> None:
+        """Under mixed precision lays convolutions out with channels last, which is faster everywhere.
+
+        In float32 the layout stays: another one sums in another order, and single steps would no longer equal the
+        official code's.
+        """
+        if not str(self.trainer.precision).endswith("mixed"):
+            return
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):  # not those over time as well
+                layer.to(memory_format=torch.channels_last)
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seeds the step's random numbers from (seed, step, rank), so that a resumed run draws the same ones.
 
@@ -225,7 +242,7 @@ class AnimationModule(LightningModule):
         return load_weights(path, cls)
 
     def _check_options(self, options: MotionOptions) -> None:
-        wanted = {name for name in ("adapt_scale", "best_frame", "retarget") if vars(options)[name]}
+        wanted = {name for name in ("adapt_scale", "best_frame", "retarget", "denoise") if vars(options)[name]}
         if options.motion != "absolute":
             wanted.add(options.motion)
         if unknown := wanted - self.motion_options:

@@ -29,8 +29,7 @@ def demo(output: str = "demo", steps: int = 500, clips: int = 4) -> Path:
 
     Args:
         output: Folder for the run, its results and `animation.mp4`.
-        steps: Training steps. After 500 the result is a blur that begins to move; results go on improving for
-            thousands.
+        steps: Training steps. After 500 people follow the motion; the recipe's 1280 make them sharper.
         clips: Pairs in the video, one below the other: a person that training never saw, moved by another person's
             motion that training never saw either, beside the true frames.
 
@@ -39,7 +38,8 @@ def demo(output: str = "demo", steps: int = 500, clips: int = 4) -> Path:
     """
     recipe = find_recipe(METHOD, "synthetic-64")
     common = ["--config", str(recipe), "--trainer.default_root_dir", output]
-    training.run(["fit", *common, "--trainer.max_steps", str(steps), "--trainer.val_check_interval", str(steps)])
+    length = ["--trainer.max_steps", str(steps), "--trainer.val_check_interval", str(steps)]
+    training.run(["fit", *common, *length, "--trainer.precision", training.fastest_precision()])
     for task in ([], ["--data.pairs", "cross_identity"]):
         training.run(["test", *common, "--ckpt_path", "last", *task])
 

@@ -117,9 +117,19 @@ class AnimationCLI(LightningCLI):
             print(f"weights for `zoo animate --weights`: {path}")
 
 
+def fastest_precision() -> Literal["bf16-mixed", "32-true"]:
+    """Mixed precision where the processor or the graphics card computes in bfloat16, else single precision.
+
+    On a processor without such instructions bfloat16 is emulated, and slower than float32.
+    """
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() else "32-true"
+
+
 def make_loggers(choice: LoggerName, root: str, name: str) -> list[Logger]:
     """The CSV logger, which owns the run's folder ``root/name/version_N``, and the chosen one beside it."""
-    csv = CSVLogger(root, name=name)
+    csv = CSVLogger(root, name=name, flush_logs_every_n_steps=1)  # what was logged survives a kill
     if choice == "tensorboard":
         return [csv, TensorBoardLogger(root, name=name, version=f"version_{csv.version}")]
     if choice == "wandb":

@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader
 from zoo.base import MotionOptions, count_parameters
 from zoo.batch import Batch
 from zoo.methods.first_order_motion_model import FirstOrderMotionModel, official
-from zoo.methods.first_order_motion_model.networks import AntiAliasDownsample
 from zoo.nn.features import FeatureNetwork
 from zoo.nn.perceptual import PerceptualLoss
+from zoo.nn.pyramid import AntiAliasDownsample
 from zoo.warp import Keypoints, RandomTransform, coordinate_grid, sparse_motions, transfer_motion
 from zoo.weights import WeightsError
 

@@ -2,6 +2,7 @@
 
 from zoo.warp.grids import coordinate_grid, gaussian_maps, resize_grid, warp
 from zoo.warp.keypoint_motion import Keypoints, sparse_motions, transfer_motion
+from zoo.warp.precision import in_float32
 from zoo.warp.thin_plate import RandomTransform
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "RandomTransform",
     "coordinate_grid",
     "gaussian_maps",
+    "in_float32",
     "resize_grid",
     "sparse_motions",
     "transfer_motion",

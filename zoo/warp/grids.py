@@ -7,6 +7,8 @@ from kornia.geometry.transform import remap
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo.warp.precision import in_float32
+
 
 def coordinate_grid(height: int, width: int, like: Tensor) -> Tensor:
     """The grid of every pixel's own position.
@@ -24,6 +26,7 @@ def coordinate_grid(height: int, width: int, like: Tensor) -> Tensor:
     return create_meshgrid(height, width, normalized_coordinates=True, device=like.device, dtype=like.dtype)[0]
 
 
+@in_float32
 def gaussian_maps(points: Tensor, height: int, width: int, variance: float) -> Tensor:
     """Un-normalised Gaussians (peak 1) around points.
 
@@ -46,6 +49,7 @@ def gaussian_maps(points: Tensor, height: int, width: int, variance: float) -> T
     return rows[..., :, None] * columns[..., None, :]
 
 
+@in_float32
 def warp(
     pictures: Tensor,
     grids: Tensor,
@@ -80,6 +84,7 @@ def warp(
     return rearrange(stacked, "n c (m h) w -> n m c h w", m=grids.shape[1])
 
 
+@in_float32
 def resize_grid(grids: Tensor, height: int, width: int) -> Tensor:
     """Resizes grids (N, h, w, 2) bilinearly (``align_corners=False``) to (N, height, width, 2)."""
     if grids.shape[1:3] == (height, width):

@@ -2,10 +2,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from scipy.spatial import ConvexHull
+from scipy.spatial import ConvexHull, QhullError
 from torch import Tensor
 
+from zoo.errors import OptionError
 from zoo.warp.grids import coordinate_grid
+from zoo.warp.precision import in_float32
 
 
 class Keypoints(NamedTuple):
@@ -30,6 +32,7 @@ class Keypoints(NamedTuple):
         return self.map(Tensor.detach)
 
 
+@in_float32
 def sparse_motions(driving: Keypoints, source: Keypoints, height: int, width: int) -> Tensor:
     """Motion around each keypoint, as one backward grid per keypoint and one for the background.
 
@@ -56,6 +59,7 @@ def sparse_motions(driving: Keypoints, source: Keypoints, height: int, width: in
     return torch.cat([background, motions], dim=1)
 
 
+@in_float32
 def transfer_motion(
     source: Keypoints,
     driving: Keypoints,
@@ -90,6 +94,16 @@ def transfer_motion(
 
 
 def subject_size(points: Tensor) -> Tensor:
-    """Square root of the area of the convex hull of points (N, K, 2), as (N,) on the same device."""
-    areas = [ConvexHull(p).volume for p in points.detach().float().cpu().numpy()]  # in 2-D SciPy's volume is the area
+    """Square root of the area of the convex hull of points (N, K, 2), as (N,) on the same device.
+
+    Raises:
+        OptionError: The points of a sample enclose no area: fewer than three, or all on one line.
+    """
+    try:  # in 2-D SciPy's volume is the area
+        areas = [ConvexHull(p).volume for p in points.detach().float().cpu().numpy()]
+    except QhullError:
+        raise OptionError(
+            f"the size of the subject is that of the hull of its {points.shape[1]} keypoints, which enclose no area; "
+            "leave out adapt_scale and best_frame"
+        ) from None
     return torch.tensor(areas, device=points.device, dtype=points.dtype).sqrt()

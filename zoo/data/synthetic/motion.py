@@ -28,6 +28,9 @@ _LIMITS = {
     "foot": ((-45, 35), (-15, 15), (-15, 25)),
 }
 
+_CROSSING = (0.8, 1.1)
+"""Leg lengths by which somebody crosses the picture at most: on longer paths people would have to be shown smaller."""
+
 
 class Score:
     """The angles of a motion while it is being written: ``score.add("left_thigh", FLEXION, degrees)``."""
@@ -66,6 +69,31 @@ class Score:
     def face(self, widest: float) -> None:
         """Turns the whole motion by up to that many degrees away from the camera."""
         self.heading += np.radians(self.uniform(-widest, widest))
+
+    def cross(self, speed: float) -> None:
+        """Takes the body forward and across the picture, at that speed (leg lengths a second) or as slowly as needed."""
+        seconds = self.times[-1] - self.times[0]
+        distance = min(speed * seconds, self.uniform(*_CROSSING))
+        direction = np.radians(self.uniform(55, 125)) * (1.0 if self.generator.random() < 0.5 else -1.0)
+        progress = (self.times - self.times[0]) / seconds - 0.5
+        self.heading += direction
+        self.travel += distance * np.outer(progress, [np.sin(direction), np.cos(direction)])
+
+    def sway(self, width: float) -> Array:
+        """A smooth random path (T,) to and fro that never leaves that width."""
+        return width / 2 * np.sin(self.drift(2.2, 0.15, 0.45))
+
+    def stroll(self, width: float) -> None:
+        """Takes the body to and fro across the picture, within that many leg lengths, with small steps."""
+        path = self.sway(width)
+        speed = np.abs(np.gradient(path, self.times))
+        stepping = np.minimum(2 * speed, 1)
+        cycle = np.cumsum(2 * np.pi * (0.6 + speed)) * (self.times[1] - self.times[0])
+        for side, phase in (("left", cycle), ("right", cycle + np.pi)):
+            step = stepping * np.maximum(np.sin(phase), 0) ** 1.5
+            self.add(f"{side}_thigh", FLEXION, 16 * step)
+            self.add(f"{side}_shin", FLEXION, 32 * step)
+        self.travel[:, 0] += path
 
     def flat_feet(self) -> None:
         """Keeps the soles level by the ankles, on top of what the feet do already."""
@@ -143,11 +171,11 @@ def _walk(score: Score) -> None:
     score.both("thigh", ABDUCTION, 1.5)
     score.add("spine", FLEXION, score.uniform(0, 6))
     _gait(score, cycle, swing, score.uniform(50, 58), score.uniform(14, 28), score.uniform(15, 28))
+    speed = 2 * np.sin(np.radians(swing)) * np.gradient(cycle, score.times) / np.pi
     if score.generator.random() < 0.5:
-        score.face(180)  # on the spot, as on a treadmill, in any direction
+        score.cross(float(speed[0]))
         return
     radius = score.uniform(0.26, 0.36)  # leg lengths: round a small circle, so that all sides are seen
-    speed = 2 * np.sin(np.radians(swing)) * np.gradient(cycle, score.times) / np.pi
     side = 1.0 if score.generator.random() < 0.5 else -1.0
     score.heading += np.cumsum(speed) * (score.times[1] - score.times[0]) / radius * side + score.uniform(0, 2 * np.pi)
     score.travel += radius * side * np.stack([-np.cos(score.heading), np.sin(score.heading)], axis=1)
@@ -169,11 +197,14 @@ def _run(score: Score) -> None:
     score.add("pelvis", TWIST, -7 * np.cos(cycle))
     score.add("chest", TWIST, 14 * np.cos(cycle))
     score.lift += 0.022 * (0.5 + 0.5 * np.cos(2 * cycle - 2 * np.pi * 0.85))
-    score.face(180)
+    if score.generator.random() < 0.75:
+        score.cross(2.5)
+    else:
+        score.face(180)  # on the spot, as on a treadmill, in any direction
 
 
 def _jump(score: Score) -> None:
-    share = (score.times / score.uniform(1.0, 1.3) + score.uniform(0, 1)) % 1.0
+    number, share = np.divmod(score.times / score.uniform(1.0, 1.3) + score.uniform(0, 1), 1.0)
     cycle = 2 * np.pi * share
     depth = score.uniform(34, 46)
     crouch = _bump(cycle, 0.27, 0.55) + 0.6 * _bump(cycle, 0.75, 0.5)
@@ -186,6 +217,8 @@ def _jump(score: Score) -> None:
     score.both("upper_arm", FLEXION, arms * _bump(cycle, 0.52, 0.7) - 40 * _bump(cycle, 0.22, 0.5))
     score.both("forearm", FLEXION, 30 * _bump(cycle, 0.52, 0.8))
     score.flat_feet()
+    width = score.uniform(0.3, 0.5) * (1.0 if score.generator.random() < 0.5 else -1.0)
+    score.travel[:, 0] += width * (np.where(number % 2, 1 - _ease(flight), _ease(flight)) - 0.5)  # to one side, and back
     score.both("foot", FLEXION, -32 * _bump(cycle, 0.54, 0.42))
     score.lift += score.uniform(0.045, 0.07) * 4 * flight * (1 - flight)
     score.face(60)
@@ -204,6 +237,7 @@ def _jumping_jack(score: Score) -> None:
     score.flat_feet()
     score.both("foot", FLEXION, -18 * np.sin(cycle) ** 2)
     score.lift += score.uniform(0.014, 0.026) * np.sin(cycle) ** 2
+    score.travel[:, 0] += score.sway(0.4)
     score.face(40)
 
 
@@ -219,6 +253,7 @@ def _squat(score: Score) -> None:
     score.add("spine", FLEXION, 0.3 * down)
     score.add("neck", FLEXION, -0.35 * down)
     score.both("upper_arm", FLEXION, score.uniform(1.2, 1.8) * down)
+    score.stroll(0.8)
     score.flat_feet()
     score.face(75)
 
@@ -237,6 +272,7 @@ def _wave(score: Score) -> None:
         score.add("spine", ABDUCTION, (5 if arms == ["left"] else -5) + score.drift(3))
     score.add("pelvis", ABDUCTION, score.drift(4))
     score.add("head", TWIST, score.drift(14))
+    score.stroll(0.6)
     score.flat_feet()
     score.face(50)
 
@@ -256,6 +292,7 @@ def _turn_around(score: Score) -> None:
         score.add(f"{side}_upper_arm", FLEXION, -8 * np.sin(phase) * stepping)
     score.both("upper_arm", ABDUCTION, score.uniform(0, 45))
     score.add("head", TWIST, 18 * np.sign(turns) * stepping)
+    score.travel[:, 0] += score.sway(0.8)
     score.flat_feet()
 
 
@@ -306,7 +343,7 @@ def _dance(score: Score) -> None:
     score.add("neck", ABDUCTION, 6 * sway)
     score.add("head", TWIST, between_beats(score.generator.uniform(-22, 22, beats)))
     score.heading += np.radians(between_beats(score.generator.uniform(-35, 35, beats)))
-    score.travel[:, 0] += 0.06 * sway
+    score.travel[:, 0] += 0.06 * sway + score.sway(0.6)
     score.face(30)
 
 
@@ -323,13 +360,13 @@ def _march(score: Score) -> None:
     score.both("thigh", ABDUCTION, 2)
     score.add("chest", TWIST, 6 * np.sin(cycle))
     score.flat_feet()
-    score.face(90)
+    score.cross(1.2)
 
 
 def _side_step(score: Score) -> None:
     cycle = score.cycle(0.45, 0.6)
     _stand(score, 5)
-    width = score.uniform(0.14, 0.2)
+    width = score.uniform(0.25, 0.35)
     score.travel[:, 0] += width * np.sin(cycle)
     for side, sign in (("left", 1.0), ("right", -1.0)):
         leads = sign * np.cos(cycle)  # 1 while the body moves to this side

@@ -4,7 +4,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from zoo.warp import Keypoints, RandomTransform
+from zoo.warp import Keypoints, RandomTransform, in_float32
 
 Judged = list[tuple[list[Tensor], Tensor]]
 """A discriminator's answer: for each scale its feature maps and its map of verdicts."""
@@ -62,11 +62,13 @@ def feature_matching(real: Judged, generated: Judged, weights: Sequence[float]) 
     return torch.stack(terms).sum()
 
 
+@in_float32
 def equivariance_value(driving: Keypoints, transformed: Keypoints, transform: RandomTransform) -> Tensor:
     """Keypoints of the deformed frame, moved back, are those of the frame: mean |p - T(p_T)| (equation 9)."""
     return (driving.value - transform.positions(transformed.value)).abs().mean()
 
 
+@in_float32
 def equivariance_jacobian(driving: Keypoints, transformed: Keypoints, transform: RandomTransform) -> Tensor:
     """The same for the local frames: mean |1 - J^-1 dT/dq(p_T) J_T| (equation 11)."""
     assert driving.jacobian is not None and transformed.jacobian is not None

@@ -22,10 +22,10 @@ from zoo.methods.first_order_motion_model.networks import (
     KeypointDetector,
     Motion,
     MultiScaleDiscriminator,
-    Pyramid,
 )
 from zoo.nn.features import FeatureNetworkName
 from zoo.nn.perceptual import PerceptualLoss
+from zoo.nn.pyramid import Pyramid
 from zoo.pictures import draw_points, show_flow
 from zoo.warp import Keypoints, RandomTransform, transfer_motion
 from zoo.warp.keypoint_motion import subject_size

@@ -6,120 +6,11 @@ from einops import rearrange
 from kornia.geometry.subpix import spatial_softmax2d
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import spectral_norm
 
-from zoo.warp import Keypoints, coordinate_grid, gaussian_maps, resize_grid, sparse_motions, warp
-
-
-class SameBlock(nn.Module):
-    """Convolution, batch norm, ReLU; (N, in_channels, H, W) -> (N, out_channels, H, W)."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
-        self.norm = nn.BatchNorm2d(out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(self.conv(x)))
-
-
-class DownBlock(SameBlock):
-    """The same, then the mean of 2 x 2 pixels: (N, in_channels, H, W) -> (N, out_channels, H / 2, W / 2)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.avg_pool2d(super().forward(x), 2)
-
-
-class UpBlock(SameBlock):
-    """Nearest enlargement before the convolution: (N, in_channels, H, W) -> (N, out_channels, 2 H, 2 W)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(F.interpolate(x, scale_factor=2))
-
-
-class ResBlock(nn.Module):
-    """Pre-activation residual block of constant width."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.norm1 = nn.BatchNorm2d(channels)
-        self.norm2 = nn.BatchNorm2d(channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.conv1(F.relu(self.norm1(x)))
-        return x + self.conv2(F.relu(self.norm2(out)))
-
-
-class Encoder(nn.Module):
-    """The contracting half of the hourglass."""
-
-    def __init__(self, in_channels: int, widths: list[int]) -> None:
-        super().__init__()
-        inputs = [in_channels, *widths[1:-1]]
-        self.down_blocks = nn.ModuleList(DownBlock(i, o) for i, o in zip(inputs, widths[1:], strict=True))
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        outputs = [x]
-        for block in self.down_blocks:
-            outputs.append(block(outputs[-1]))
-        return outputs
-
-
-class Decoder(nn.Module):
-    """The expanding half: after each block the encoder's output of the same size is appended."""
-
-    def __init__(self, widths: list[int]) -> None:
-        super().__init__()
-        deepest, *others = [*reversed(widths[1:])]
-        inputs = [deepest, *(2 * width for width in others)]
-        self.up_blocks = nn.ModuleList(UpBlock(i, o) for i, o in zip(inputs, reversed(widths[:-1]), strict=True))
-
-    def forward(self, skips: list[Tensor]) -> Tensor:
-        *skips, x = skips
-        for block, skip in zip(self.up_blocks, reversed(skips), strict=True):
-            x = torch.cat([block(x), skip], dim=1)
-        return x
-
-
-class Hourglass(nn.Module):
-    """U-Net without a final convolution: (N, C, H, W) -> (N, width + C, H, W); H and W divisible by 2^blocks."""
-
-    def __init__(self, in_channels: int, width: int, max_width: int, blocks: int) -> None:
-        super().__init__()
-        widths = [min(max_width, width * 2**i) for i in range(blocks + 1)]
-        self.encoder = Encoder(in_channels, widths)
-        self.decoder = Decoder(widths)
-        self.out_channels = widths[0] + in_channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.decoder(self.encoder(x))
-
-
-class AntiAliasDownsample(nn.Module):
-    """Gaussian blur, then every (1 / scale)-th pixel from the first on: (N, C, H, W) -> (N, C, H scale, W scale).
-
-    Slicing instead of a nearest ``interpolate``: with the latter training diverges (the official code's own finding).
-    """
-
-    weight: Tensor
-
-    def __init__(self, channels: int, scale: float) -> None:
-        super().__init__()
-        self.stride = int(1 / scale)
-        sigma = (1 / scale - 1) / 2
-        self.radius = round(4 * sigma)
-        offsets = torch.arange(-self.radius, self.radius + 1, dtype=torch.float32)
-        kernel = torch.exp(-(offsets**2) / (2 * sigma**2)) if sigma > 0 else torch.ones(1)
-        kernel = kernel[:, None] * kernel[None]
-        self.register_buffer("weight", (kernel / kernel.sum()).expand(channels, 1, -1, -1).contiguous())
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.stride == 1:
-            return x
-        # A strided convolution is blur and slicing in one: the pixels between are never computed.
-        return F.conv2d(x, self.weight, padding=self.radius, stride=self.stride, groups=x.shape[1])
+from zoo.nn.blocks import DownBlock, Hourglass, ResBlock, SameBlock, UpBlock
+from zoo.nn.patch_discriminator import PatchDiscriminator
+from zoo.nn.pyramid import AntiAliasDownsample
+from zoo.warp import Keypoints, coordinate_grid, gaussian_maps, in_float32, resize_grid, sparse_motions, warp
 
 
 class KeypointDetector(nn.Module):
@@ -175,15 +66,47 @@ class KeypointDetector(nn.Module):
             Values (N, K, 2) and Jacobians (N, K, 2, 2).
         """
         features = self.predictor(self.down(pictures))  # N, width + 3, h, w
-        heatmaps = spatial_softmax2d(self.kp(features), torch.tensor(self.temperature, device=features.device))
-        grid = coordinate_grid(heatmaps.shape[2], heatmaps.shape[3], heatmaps)
-        value = torch.einsum("nkhw,hwi->nki", heatmaps, grid)
-        if self.jacobian is None:
-            return Keypoints(value)
-        matrices = rearrange(self.jacobian(features), "n (k ij) h w -> n k ij h w", ij=4)
-        matrices = matrices.expand(-1, heatmaps.shape[1], -1, -1, -1)
-        jacobian = torch.einsum("nkhw,nkahw->nka", heatmaps, matrices)
-        return Keypoints(value, rearrange(jacobian, "n k (i j) -> n k i j", i=2))
+        matrices = None if self.jacobian is None else self.jacobian(features)
+        return read_keypoints(self.kp(features), matrices, self.temperature)
+
+
+@in_float32
+def read_keypoints(scores: Tensor, matrices: Tensor | None, temperature: float) -> Keypoints:
+    """Keypoints as expected positions under heat maps, and their local frames as expected matrices (FOMM, section 3.1).
+
+    Args:
+        scores: (N, K, h, w); their spatial softmax gives the heat maps.
+        matrices: (N, 4 K, h, w) the entries of a matrix at each position, (N, 4, h, w) if all keypoints share one
+            map, or None.
+        temperature: Of the softmax.
+
+    Returns:
+        Values (N, K, 2) and Jacobians (N, K, 2, 2), or None in their place.
+    """
+    heatmaps = spatial_softmax2d(scores, torch.tensor(temperature, device=scores.device))
+    grid = coordinate_grid(heatmaps.shape[2], heatmaps.shape[3], heatmaps)
+    value = torch.einsum("nkhw,hwi->nki", heatmaps, grid)
+    if matrices is None:
+        return Keypoints(value)
+    matrices = rearrange(matrices, "n (k ij) h w -> n k ij h w", ij=4)
+    matrices = matrices.expand(-1, heatmaps.shape[1], -1, -1, -1)
+    jacobian = torch.einsum("nkhw,nkahw->nka", heatmaps, matrices)
+    return Keypoints(value, rearrange(jacobian, "n k (i j) -> n k i j", i=2))
+
+
+@in_float32
+def mix_motions(scores: Tensor, motions: Tensor) -> tuple[Tensor, Tensor]:
+    """Each position's share of the sparse motions, and the dense motion that results (FOMM, equation 5).
+
+    Args:
+        scores: (N, K + 1, h, w).
+        motions: (N, K + 1, h, w, 2), see :func:`zoo.warp.sparse_motions`.
+
+    Returns:
+        Shares (N, K + 1, h, w) and the backward grid (N, h, w, 2).
+    """
+    mask = scores.softmax(dim=1)
+    return mask, torch.einsum("nkhw,nkhwi->nhwi", mask, motions)
 
 
 class Motion(NamedTuple):
@@ -248,8 +171,7 @@ class DenseMotion(nn.Module):
         heatmaps = self.keypoint_heatmaps(driving, source, height, width)
         # Interleaved: heat map and picture of the background, then of keypoint 1, and so on.
         features = self.hourglass(torch.cat([heatmaps, deformed], dim=2).flatten(1, 2))
-        mask = self.mask(features).softmax(dim=1)
-        deformation = torch.einsum("nkhw,nkhwi->nhwi", mask, motions)
+        mask, deformation = mix_motions(self.mask(features), motions)
         occlusion = None if self.occlusion is None else self.occlusion(features).sigmoid()
         return Motion(deformation, mask, occlusion, deformed)
 
@@ -314,27 +236,7 @@ class Generator(nn.Module):
         return warp(source, grid, self.dense_motion_network.align_corners)
 
 
-class DiscriminatorBlock(nn.Module):
-    """4 x 4 convolution without padding, instance norm, leaky ReLU, 2 x 2 mean."""
-
-    def __init__(self, in_channels: int, out_channels: int, norm: bool, pool: bool, spectral: bool) -> None:
-        super().__init__()
-        self.conv = _conv(in_channels, out_channels, 4, spectral)
-        self.norm = nn.InstanceNorm2d(out_channels, affine=True) if norm else nn.Identity()
-        self.pool = pool
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.leaky_relu(self.norm(self.conv(x)), 0.2)
-        return F.avg_pool2d(x, 2) if self.pool else x
-
-
-def _conv(in_channels: int, out_channels: int, kernel_size: int, spectral: bool) -> nn.Conv2d:
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size)
-    # Official: the hook-based form; the parametrisation would start from other vectors and rename the weights.
-    return spectral_norm(conv) if spectral else conv
-
-
-class Discriminator(nn.Module):
+class Discriminator(PatchDiscriminator):
     """Judges patches of one picture, given the driving keypoints or not.
 
     Args:
@@ -349,26 +251,15 @@ class Discriminator(nn.Module):
     def __init__(
         self, width: int, max_width: int, blocks: int, spectral: bool, num_keypoints: int, keypoint_variance: float
     ) -> None:
-        super().__init__()
+        super().__init__(3 + num_keypoints, width, max_width, blocks, spectral)
         self.num_keypoints, self.keypoint_variance = num_keypoints, keypoint_variance
-        widths = [3 + num_keypoints, *(min(max_width, width * 2 ** (i + 1)) for i in range(blocks))]
-        self.down_blocks = nn.ModuleList(
-            DiscriminatorBlock(widths[i], widths[i + 1], norm=i > 0, pool=i < blocks - 1, spectral=spectral)
-            for i in range(blocks)
-        )
-        self.conv = _conv(widths[-1], 1, 1, spectral)
 
-    def forward(self, pictures: Tensor, keypoints: Keypoints) -> tuple[list[Tensor], Tensor]:
+    def forward(self, pictures: Tensor, keypoints: Keypoints) -> tuple[list[Tensor], Tensor]:  # type: ignore[override]
         """Every block's output and the map of verdicts (N, 1, h, w) for pictures (N, 3, H, W)."""
-        x = pictures
         if self.num_keypoints:
-            maps = gaussian_maps(keypoints.value, x.shape[2], x.shape[3], self.keypoint_variance)
-            x = torch.cat([pictures, maps], dim=1)
-        features = []
-        for block in self.down_blocks:
-            x = block(x)
-            features.append(x)
-        return features, self.conv(x)
+            maps = gaussian_maps(keypoints.value, pictures.shape[2], pictures.shape[3], self.keypoint_variance)
+            pictures = torch.cat([pictures, maps], dim=1)
+        return super().forward(pictures)
 
 
 class MultiScaleDiscriminator(nn.Module):
@@ -391,19 +282,3 @@ class MultiScaleDiscriminator(nn.Module):
             discriminator(pyramid[scale], keypoints)
             for scale, discriminator in zip(self.scales, self.discs.values(), strict=True)
         ]
-
-
-class Pyramid(nn.Module):
-    """Reduced copies of a picture, scale -> (N, 3, H scale, W scale).
-
-    Args:
-        scales: The levels, 1 for the picture itself.
-    """
-
-    def __init__(self, scales: tuple[float, ...]) -> None:
-        super().__init__()
-        self.scales = scales
-        self.levels = nn.ModuleList(AntiAliasDownsample(3, scale) for scale in scales)
-
-    def forward(self, pictures: Tensor) -> dict[float, Tensor]:
-        return {scale: level(pictures) for scale, level in zip(self.scales, self.levels, strict=True)}
