@@ -1,3 +1,6 @@
+"""What every metric on clips keeps to: names, inputs, means, states, processes. Their values are tested elsewhere."""
+
+import importlib.util
 import json
 import math
 import pickle
@@ -6,196 +9,187 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
-from scipy import ndimage
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from metric_inputs import noise, smooth
 from torch import Tensor, multiprocessing
+from torchmetrics import MetricCollection
 
-from zoo.metrics import L1, LPIPS, PSNR, SSIM, ClipMetric, MovingRegionL1
+from zoo.errors import OptionError
+from zoo.metrics import AED, AKD, CLIP_METRICS, CSIM, L1, LPIPS, MKR, ClipMetric, Jitter, WarpingError, build
+from zoo.metrics.flow import MissingPackageError
 from zoo.weights.networks import MissingWeightsError
 
+
+class Centroids:
+    """A keypoint per channel: the centre of its light; missing in a dark channel."""
+
+    name = "centroids"
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        height, width = frames.shape[-2:]
+        light = frames.sum((2, 3))
+        x = (frames.sum(2) @ (2 * torch.arange(width) + 1).float() / width) / light - 1
+        y = (frames.sum(3) @ (2 * torch.arange(height) + 1).float() / height) / light - 1
+        return torch.stack([x, y, (light > 0.42 * height * width).float()], dim=-1)
+
+
+class Thumbnail:
+    """Embeds a frame as its 4 x 4 miniature; sees nobody in a dark one."""
+
+    name = "thumbnail"
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        dark = frames.mean((1, 2, 3)) < 0.42
+        return torch.nn.functional.adaptive_avg_pool2d(frames, 4).flatten(1).where(~dark[:, None], math.nan)
+
+
 METRICS: dict[str, Callable[[], ClipMetric]] = {
-    "l1": L1,
-    "psnr": PSNR,
-    "ssim": SSIM,
-    "lpips_alex": LPIPS,
-    "lpips_vgg16": partial(LPIPS, "vgg16"),
+    **CLIP_METRICS,
+    "akd_centroids": partial(AKD, Centroids()),
+    "akd_centroids_on_both": partial(AKD, Centroids(), truth="target"),
+    "mkr_centroids": partial(MKR, Centroids()),
+    "jitter_centroids": partial(Jitter, Centroids()),
+    "aed_l2_thumbnail": partial(AED, Thumbnail()),
+    "aed_sq_thumbnail": partial(AED, Thumbnail(), squared=True),
+    "csim_thumbnail_to_source": partial(CSIM, Thumbnail(), to="source"),
 }
-RECORDED = {"l1": "l1_unit", "psnr": "psnr", "ssim": "ssim", "lpips_alex": "lpips_alex", "lpips_vgg16": "lpips_vgg"}
-every_metric = pytest.mark.parametrize("name", METRICS)
+WITHOUT_OPENCV = [name for name in METRICS if name != "tof" and "farneback" not in name]
+has_opencv = importlib.util.find_spec("cv2") is not None
+needs_opencv = pytest.mark.skipif(not has_opencv, reason="needs OpenCV: pip install opencv-python-headless")
+every_metric = pytest.mark.parametrize(
+    "name", [name if name in WITHOUT_OPENCV else pytest.param(name, marks=needs_opencv) for name in METRICS]
+)
+FRAME_METRICS = ("l1", "psnr", "ssim", "ms_ssim", "lpips_alex", "lpips_vgg16")
 
 
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+def clips(name: str, count: int = 2, frames: int = 4, seed: int = 0) -> dict[str, Tensor]:
+    """All that a metric may ask for, at a size that it can measure."""
+    size = 176 if "ms_ssim" in name else 40
+    prediction, target = (smooth(count, frames, 3, size, size, seed=seed + number) for number in (1, 2))
+    target[:, 1:, :, :10] = target[:, :1, :, :10]  # a part that rests
+    pose = 2 * noise(count, frames, 3, 3, seed=seed) - 1
+    pose[..., 2] = (pose[..., 2] > -0.8).float()
+    return {
+        "prediction": prediction,
+        "target": target,
+        "source": target[:, 0].clone(),
+        "mask": (smooth(count, frames, 1, size, size, seed=seed + 3) > 0.5).float(),
+        "pose": pose,
+    }
 
 
-def smooth(*shape: int, seed: int = 0) -> Tensor:
-    blurred = ndimage.gaussian_filter(noise(*shape, seed=seed).numpy(), (*[0] * (len(shape) - 2), 3, 3))
-    return torch.from_numpy((blurred - blurred.min()) / (blurred.max() - blurred.min()))
-
-
-@pytest.fixture(scope="module")
-def recorded(shared: Path) -> dict[str, Any]:
-    return json.loads((shared / "parity" / "metrics" / "image_metrics_expected.json").read_text())
-
-
-@pytest.mark.shared
-@every_metric
-@pytest.mark.parametrize("as_float", [False, True])
-def test_equals_the_recorded_values(shared: Path, recorded: dict[str, Any], name: str, as_float: bool) -> None:
-    pairs = load_file(shared / "parity" / "metrics" / "image_pairs.safetensors")
-    for number, expected in recorded["pairs"].items():
-        first, second = (pairs[f"pair{number}_{side}"].permute(2, 0, 1)[None] for side in "ab")
-        metric = METRICS[name]()
-        metric.update(first / 255 if as_float else first, second / 255 if as_float else second)
-        value = 100.0 if expected[RECORDED[name]] is None else expected[RECORDED[name]]  # None: infinite PSNR
-        assert metric.compute().item() == pytest.approx(value, abs=2e-6 if as_float and name == "psnr" else 1e-6)
-
-
-@pytest.mark.shared
-@every_metric
-def test_a_clip_is_the_mean_over_its_frames(shared: Path, recorded: dict[str, Any], name: str) -> None:
-    clip = load_file(shared / "parity" / "metrics" / "paired_clip.safetensors")
+def measured(name: str, given: dict[str, Tensor]) -> ClipMetric:
     metric = METRICS[name]()
-    metric.update(*(clip[key].permute(0, 3, 1, 2)[None] for key in ("gen", "gt")))
-    assert metric.compute().item() == pytest.approx(recorded["clip"]["mean"][RECORDED[name]], abs=1e-6)
-
-
-def test_ssim_and_psnr_equal_scikit_image() -> None:
-    for height, width, seed in ((11, 11, 0), (33, 50, 1), (64, 64, 2)):
-        first = smooth(3, height, width, seed=seed)
-        second = (first + 0.05 * noise(3, height, width, seed=seed + 9)).clamp(0, 1)
-        ours = []
-        for metric in (SSIM(), PSNR()):
-            metric.update(second[None], first[None])
-            ours.append(metric.compute().item())
-        pictures = [np.moveaxis(picture.double().numpy(), 0, -1) for picture in (first, second)]
-        reference = structural_similarity(
-            *pictures,
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-            data_range=1.0,
-            channel_axis=-1,
-        )
-        assert ours[0] == pytest.approx(reference, abs=1e-10)
-        assert ours[1] == pytest.approx(peak_signal_noise_ratio(*pictures, data_range=1.0), abs=1e-10)
-
-
-@pytest.mark.parametrize(("net", "expected"), [("alex", 0.813954), ("vgg16", 0.453837)])
-def test_lpips_of_black_against_white(net: Any, expected: float) -> None:
-    metric = LPIPS(net)
-    metric.update(torch.zeros(1, 3, 64, 64), torch.ones(1, 3, 64, 64))
-    assert metric.compute().item() == pytest.approx(expected, abs=1e-6)
-
-
-def test_ssim_of_black_against_white() -> None:
-    metric = SSIM()
-    metric.update(torch.zeros(1, 3, 64, 64), torch.ones(1, 3, 64, 64))
-    assert metric.compute().item() == pytest.approx(0.01**2 / (1 + 0.01**2), abs=1e-12)
+    metric.update(**given)
+    return metric
 
 
 @every_metric
-def test_symmetric_and_perfect_for_identical_frames(name: str) -> None:
-    first, second = smooth(2, 3, 40, 48), smooth(2, 3, 40, 48, seed=1)
-    values = []
-    for pair in ((first, second), (second, first), (first, first)):
-        metric = METRICS[name]()
-        metric.update(*pair)
-        values.append(metric.compute().item())
-    assert values[0] == pytest.approx(values[1], rel=1e-6)
-    assert values[2] == {"psnr": 100.0, "ssim": pytest.approx(1.0, abs=1e-12)}.get(name, 0.0)
-    assert (values[0] < values[2]) == metric.higher_is_better
+def test_says_what_it_is(name: str) -> None:
+    metric = METRICS[name]()
+    assert metric.name == name
+    assert isinstance(metric.higher_is_better, bool)
+    given = clips(name)
+    metric.update(given["prediction"], **{need: given[need] for need in metric.needs})  # type: ignore[arg-type]
+    assert metric.compute().dtype == torch.float64
+    assert torch.equal(metric.compute(), measured(name, given).compute())  # what it doesn't need changes nothing
+
+
+@every_metric
+def test_what_is_missing_is_named(name: str) -> None:
+    metric = METRICS[name]()
+    given = clips(name, count=1)
+    for need in metric.needs:
+        with pytest.raises(ValueError, match=f"{name} needs {need}="):
+            metric.update(**{key: value for key, value in given.items() if key != need})  # type: ignore[arg-type]
+        assert f"the {need}" in metric.lacks(given.keys() - {need})
+    assert not metric.lacks(metric.needs)
+
+
+@every_metric
+def test_wrong_pictures_are_refused(name: str) -> None:
+    given = clips(name)
+    pictures = "prediction", *({"target", "source"} & set(METRICS[name]().needs))
+    for key in pictures:
+        value = given[key]
+        hole = value.clone()
+        hole[1].view(-1)[7] = math.nan
+        for bad, message in (
+            (hole, rf"{key} should be in \[0, 1\].*clip 1 of the batch: it holds NaN"),
+            (value * 255, rf"{key} should be in \[0, 1\].*clip 0 of the batch: its values reach"),
+            (value * 2 - 1, r"in \[0, 1\]"),
+            (value.long(), "int64"),
+            (value[0], "not"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                METRICS[name]().update(**given | {key: bad})
+        if pictures != ("prediction",):
+            with pytest.raises(ValueError, match="not"):
+                METRICS[name]().update(**given | {key: value[..., :-1]})
+
+
+def test_wrong_masks_and_poses_are_refused() -> None:
+    given = clips("l1")
+    for bad, message in (
+        (given["mask"][:, :, 0], r"mask should be \(B, T, 1, H, W\)"),
+        (given["mask"] * 255, r"mask should be in \[0, 1\]"),
+        (given["mask"].byte(), "uint8"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            L1("subject").update(**given | {"mask": bad})
+    hole = given["pose"].clone()
+    hole[0, 1, 2, 0] = math.nan
+    for bad, message in (
+        (given["pose"][..., :2], r"pose should be \(B, T, K, 3\)"),
+        (hole, "pose holds NaN"),
+        (given["pose"][:, :, :2], r"compares \(3, 3\) keypoints with \(2, 3\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            METRICS["akd_centroids"]().update(**given | {"pose": bad})
+    with pytest.raises(OptionError, match="region: there is no 'face'"):
+        L1("face")  # type: ignore[arg-type]
+
+
+@every_metric
+def test_bytes_equal_floats(name: str) -> None:
+    given = clips(name)
+    stored = {key: (given[key] * 255).round().byte() for key in ("prediction", "target", "source")}
+    floats = {key: value / 255 for key, value in stored.items()}
+    values = [measured(name, given | pictures).per_clip().tolist() for pictures in (stored, floats)]
+    assert values[0] == pytest.approx(values[1], abs=1e-6)
 
 
 @every_metric
 def test_clips_weigh_the_same_whatever_their_length(name: str) -> None:
-    long, short = smooth(1, 6, 3, 40, 40), smooth(1, 2, 3, 40, 40, seed=1)
-    metric = METRICS[name]()
-    metric.update(long, long.flip(-1))
-    metric.update(short, short.flip(-1))
-    frames = [METRICS[name](), METRICS[name]()]
-    for one, clip in zip(frames, (long, short), strict=True):
-        one.update(clip[0], clip[0].flip(-1))
-        assert len(one.per_clip()) == clip.shape[1]
-    expected = [one.compute().item() for one in frames]
-    assert metric.per_clip().tolist() == pytest.approx(expected, rel=1e-6)
-    assert metric.compute().item() == pytest.approx(sum(expected) / 2, rel=1e-6)
+    long, short = clips(name, count=1, frames=6), clips(name, count=1, frames=3, seed=10)
+    both = METRICS[name]()
+    both.update(**long)
+    both.update(**short)
+    expected = [measured(name, given).compute().item() for given in (long, short)]
+    assert both.per_clip().tolist() == pytest.approx(expected, rel=1e-6)
+    assert both.compute().item() == pytest.approx(sum(expected) / 2, rel=1e-6)
 
 
 @every_metric
 def test_memory_portions_do_not_change_the_value(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = smooth(1, 5, 3, 40, 40), smooth(1, 5, 3, 40, 40, seed=1)
-    whole, portioned = METRICS[name](), METRICS[name]()
-    whole.update(first, second)
-    monkeypatch.setattr("zoo.metrics.clip_metric._PIXELS_AT_ONCE", 2 * 40 * 40)
-    portioned.update(first, second)
-    assert portioned.compute().item() == pytest.approx(whole.compute().item(), rel=1e-6)
-
-
-def test_moving_region_equals_its_definition() -> None:
-    source, truth = smooth(3, 3, 30, 41), smooth(3, 4, 3, 30, 41, seed=1)
-    truth[1] = source[1] + 0.05 * (0.5 - source[1])  # nothing moves by more than 0.1
-    prediction = smooth(3, 4, 3, 30, 41, seed=2)
-    metric = MovingRegionL1()
-    metric.update(prediction, truth, source)
-    expected = []
-    for predicted, true, still in zip(prediction.numpy(), truth.numpy(), source.numpy(), strict=True):
-        moved = np.abs(true - still).max(axis=1) > 0.1
-        region = np.stack([ndimage.maximum_filter(frame, size=7, mode="constant") for frame in moved])
-        error = np.abs(predicted - true).mean(axis=1)
-        expected.append(error[region].mean() if region.any() else math.nan)
-    assert metric.per_clip().tolist() == pytest.approx(expected, rel=1e-5, nan_ok=True)
-    assert math.isnan(metric.per_clip()[1])
-    assert metric.compute().item() == pytest.approx((expected[0] + expected[2]) / 2, rel=1e-5)
-
-
-def test_moving_region_of_copied_sources_is_larger_than_their_l1() -> None:
-    source = torch.zeros(1, 3, 32, 32)
-    truth = torch.zeros(1, 2, 3, 32, 32)
-    truth[..., 10:14, 10:14] = 1.0
-    metric = MovingRegionL1()
-    metric.update(source[:, None].expand_as(truth), truth, source)
-    assert metric.compute().item() == pytest.approx(16 / 100)
-
-
-@every_metric
-def test_range_and_shape_are_checked(name: str) -> None:
-    good = noise(1, 3, 40, 40)
-    for bad, message in (
-        (good * 2 - 1, r"in \[0, 1\]"),
-        (good * 255, r"in \[0, 1\]"),
-        (torch.full_like(good, math.nan), r"in \[0, 1\]"),
-        (good.long(), "int64"),
-        (good[..., :-1], "not"),
-        (good[0], "not"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            METRICS[name]().update(bad, good)
-    with pytest.raises(ValueError, match=r"source should be \(B, C, H, W\)"):
-        MovingRegionL1().update(good, good, good[..., 1:])
-
-
-@pytest.mark.parametrize(("name", "size"), [("ssim", 10), ("lpips_alex", 30), ("lpips_vgg16", 15)])
-def test_too_small_frames_are_named(name: str, size: int) -> None:
-    with pytest.raises(ValueError, match=f"at least {size + 1} x {size + 1}"):
-        METRICS[name]().update(noise(1, 3, size, 60), noise(1, 3, size, 60))
-    METRICS[name]().update(noise(1, 3, size + 1, 60), noise(1, 3, size + 1, 60))
+    given = clips(name, count=1, frames=5)
+    whole = measured(name, given).compute().item()
+    for frames in (1, 2, 4):
+        monkeypatch.setattr("zoo.metrics.clip_metric._PIXELS_AT_ONCE", frames * given["target"][0, 0, 0].numel())
+        assert measured(name, given).compute().item() == pytest.approx(whole, rel=1e-5)
 
 
 @every_metric
 def test_pickle_clone_and_reset(name: str) -> None:
-    first, second = smooth(2, 3, 40, 40), smooth(2, 3, 40, 40, seed=1)
-    metric = METRICS[name]()
-    metric.update(first, second)
+    given = clips(name)
+    metric = measured(name, given)
     value = metric.compute()
+    assert not value.isnan()
     for copy in (metric.clone(), pickle.loads(pickle.dumps(metric))):
         assert torch.equal(copy.compute(), value)
-        copy.update(first, first)
-        assert len(copy.per_clip()) == 4
+        copy.update(**given)
+        assert copy.per_clip().tolist() == [*metric.per_clip().tolist()] * 2
     assert not metric.state_dict()
     assert not list(metric.parameters())
     metric.reset()
@@ -204,19 +198,74 @@ def test_pickle_clone_and_reset(name: str) -> None:
         assert math.isnan(metric.compute())
 
 
-def test_lpips_is_float32_under_autocast() -> None:
-    first, second = smooth(1, 3, 64, 64), smooth(1, 3, 64, 64, seed=1)
-    plain, cast = LPIPS(), LPIPS()
-    plain.update(first, second)
-    with torch.autocast("cpu", torch.bfloat16):
-        cast.update(first, second)
-    assert torch.equal(plain.compute(), cast.compute())
+def test_networks_of_an_estimator_stay_out_of_the_state() -> None:
+    class Network(torch.nn.Linear):
+        name = "linear"
+
+        def forward(self, frames: Tensor) -> Tensor:
+            return super().forward(frames.mean((2, 3)))
+
+    class Still(Network):
+        def forward(self, first: Tensor, second: Tensor) -> Tensor:
+            return torch.zeros_like(first[:, :2])
+
+    for metric in (AED(Network(3, 8)), WarpingError(Still(3, 8))):
+        metric.update(**clips("aed"))
+        assert not metric.compute().isnan()
+        assert not metric.state_dict()
+        assert not list(metric.parameters())
 
 
-def test_lpips_without_weights_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", [*FRAME_METRICS, "akd_centroids", "mkr_centroids", "aed_sq_thumbnail"])
+def test_pictures_are_clips_of_their_own(name: str) -> None:
+    given = {key: clips(name, count=1, frames=3)[key][0] for key in ("prediction", "target", "pose")}
+    metric = measured(name, given)
+    assert len(metric.per_clip()) == 3
+    clip = measured(name, {key: value[None] for key, value in given.items()})
+    assert metric.compute().item() == pytest.approx(clip.compute().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", [n for n in METRICS if "tlp" in n or "flicker" in n])
+def test_pictures_and_short_clips_have_no_motion(name: str) -> None:
+    given = clips(name)
+    for part in ((slice(None), 0), (slice(None), slice(1))):
+        with pytest.raises(ValueError, match=rf"{name} needs clips \(B, T, C, H, W\) of at least 2 frames"):
+            METRICS[name]().update(*(given[key][part] for key in ("prediction", "target")))
+    with pytest.raises(ValueError, match="of at least 3 frames"):
+        METRICS["jitter_centroids"]().update(given["prediction"][:, :2], pose=given["pose"][:, :2])
+
+
+def test_a_collection_takes_no_two_metrics_for_one() -> None:
+    """torchmetrics merges metrics of equal state names while their values are equal, as of a perfect first batch."""
+    collection = MetricCollection({name: METRICS[name]() for name in ("l1", "moving_l1", "subject_l1", "flicker")})
+    for given in (clips("l1", count=1), clips("l1", count=1, seed=5)):
+        collection.update(**given | {"prediction": given["target"]})
+    given = clips("l1", count=1, seed=20)
+    collection.update(**given)
+    for name, value in collection.compute().items():
+        alone = METRICS[name]()
+        for seed in (0, 5):
+            perfect = clips("l1", count=1, seed=seed)
+            alone.update(**perfect | {"prediction": perfect["target"]})
+        alone.update(**given)
+        assert value == alone.compute()
+
+
+def test_building_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OptionError, match=r"no metric is called 'lpips'.*lpips_alex"):
+        build(["lpips"])
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
-    with pytest.raises(MissingWeightsError, match="zoo weights install lpips"):
+    monkeypatch.setitem(__import__("sys").modules, "cv2", None)  # what makes `import cv2` fail
+    metrics, skipped = build(["l1", "lpips_alex", "tlp100_alex", "tof", "warping_error_farneback"])
+    assert list(metrics) == ["l1"]
+    assert "zoo weights install lpips" in skipped["lpips_alex"]
+    assert "zoo weights install lpips" in skipped["tlp100_alex"]
+    assert 'pip install "animation-zoo[flow]"' in skipped["tof"]
+    assert 'pip install "animation-zoo[flow]"' in skipped["warping_error_farneback"]
+    with pytest.raises(MissingWeightsError):
         LPIPS()
+    with pytest.raises(MissingPackageError):
+        WarpingError()
 
 
 SHARDS = ([[0, 1, 2], [3]], [[0, 1], []])
@@ -226,30 +275,44 @@ SHARDS = ([[0, 1, 2], [3]], [[0, 1], []])
 def _measure_shards(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    values = []
-    for shards in SHARDS:
-        metrics = [L1(), SSIM(), MovingRegionL1()]
-        _measure(metrics, shards[rank])
-        values.append([metric.compute().item() for metric in metrics])
+    values = [_measure(shards[rank]) for shards in SHARDS]
     (folder / f"{rank}.json").write_text(json.dumps(values))
     torch.distributed.destroy_process_group()
 
 
-def _measure(metrics: list[ClipMetric], clips: list[int]) -> None:
-    for clip in clips:
-        prediction, truth = smooth(1, 2, 3, 20, 20, seed=clip), smooth(1, 2, 3, 20, 20, seed=clip + 100)
-        metrics[0].update(prediction, truth)
-        metrics[1].update(prediction, truth)
-        metrics[2].update(prediction, truth, truth[:, 0] if clip == 1 else prediction[:, 0])
+def _measure(numbers: list[int]) -> dict[str, Any]:
+    values = {}
+    for name in METRICS if has_opencv else WITHOUT_OPENCV:
+        metric = METRICS[name]()
+        for number in numbers:
+            given = clips(name, count=1, frames=3, seed=100 * number)
+            if number == 1:  # nothing moves, nobody is seen: a clip without value for some
+                given |= {"target": given["source"][:, None].expand_as(given["target"]), "mask": 0 * given["mask"]}
+            metric.update(**given)
+        values[name] = metric.compute().item()
+    return values
+
+
+@pytest.fixture(scope="module")
+def shard_values(tmp_path_factory: pytest.TempPathFactory) -> list[list[dict[str, float]]]:
+    folder = tmp_path_factory.mktemp("processes")
+    multiprocessing.start_processes(_measure_shards, (folder,), nprocs=2, start_method="spawn")
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def values_alone() -> list[dict[str, float]]:
+    return [_measure([clip for shard in shards for clip in shard]) for shards in SHARDS]
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*before the ``update``.*")
-def test_two_processes_equal_one(tmp_path: Path) -> None:
-    multiprocessing.start_processes(_measure_shards, (tmp_path,), nprocs=2, start_method="spawn")
-    found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
-    for case, shards in enumerate(SHARDS):
-        alone: list[ClipMetric] = [L1(), SSIM(), MovingRegionL1()]
-        _measure(alone, [clip for shard in shards for clip in shard])
-        expected = [metric.compute().item() for metric in alone]
-        assert found[0][case] == found[1][case] == pytest.approx(expected, abs=1e-12)
+@every_metric
+def test_two_processes_equal_one(
+    shard_values: list[list[dict[str, float]]], values_alone: list[dict[str, float]], name: str
+) -> None:
+    for case in range(len(SHARDS)):
+        expected = values_alone[case][name]
+        assert math.isfinite(expected)
+        for rank in (0, 1):
+            assert shard_values[rank][case][name] == pytest.approx(expected, abs=1e-9)

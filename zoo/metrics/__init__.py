@@ -1,26 +1,56 @@
-"""Metrics on clips, one torchmetrics class per file: ``update(prediction, target)``, then ``compute()``."""
+"""Metrics on clips and on sets of clips, one torchmetrics class per file: ``update(...)``, then ``compute()``."""
 
-from collections.abc import Callable
-from functools import partial
-from typing import Literal
-
-from zoo.metrics.clip_metric import ClipMetric
+from zoo.metrics.aed import AED
+from zoo.metrics.akd import AKD
+from zoo.metrics.clip_metric import ClipMetric, Need
+from zoo.metrics.csim import CSIM
+from zoo.metrics.embedding import IdentityEmbedding
+from zoo.metrics.fid import FID
+from zoo.metrics.flicker import Flicker
+from zoo.metrics.flow import Farneback, FlowEstimator, MissingPackageError
+from zoo.metrics.fvd import FVD
+from zoo.metrics.jitter import Jitter
+from zoo.metrics.keypoints import KeypointEstimator
+from zoo.metrics.kid import KID
 from zoo.metrics.l1 import L1
 from zoo.metrics.lpips import LPIPS
-from zoo.metrics.moving_region import MovingRegionL1
+from zoo.metrics.mkr import MKR
+from zoo.metrics.ms_ssim import MSSSIM
 from zoo.metrics.psnr import PSNR
+from zoo.metrics.region import Region
+from zoo.metrics.registry import CLIP_METRICS, ClipMetricName, build
 from zoo.metrics.ssim import SSIM
+from zoo.metrics.temporal_lpips import TemporalLPIPS
+from zoo.metrics.tof import TOF
+from zoo.metrics.warping_error import WarpingError
 
-__all__ = ["ALIGNED_METRICS", "L1", "LPIPS", "PSNR", "SSIM", "AlignedMetricName", "ClipMetric", "MovingRegionL1"]
-
-AlignedMetricName = Literal["l1", "moving_l1", "psnr", "ssim", "lpips_alex", "lpips_vgg16"]
-
-ALIGNED_METRICS: dict[AlignedMetricName, Callable[[], ClipMetric]] = {
-    "l1": L1,
-    "moving_l1": MovingRegionL1,
-    "psnr": PSNR,
-    "ssim": SSIM,
-    "lpips_alex": partial(LPIPS, "alex"),
-    "lpips_vgg16": partial(LPIPS, "vgg16"),
-}
-"""How each metric is called in logs and results. They compare a prediction with the true frames."""
+__all__ = [
+    "AED",
+    "AKD",
+    "CLIP_METRICS",
+    "CSIM",
+    "FID",
+    "FVD",
+    "KID",
+    "L1",
+    "LPIPS",
+    "MKR",
+    "MSSSIM",
+    "PSNR",
+    "SSIM",
+    "TOF",
+    "ClipMetric",
+    "ClipMetricName",
+    "Farneback",
+    "Flicker",
+    "FlowEstimator",
+    "IdentityEmbedding",
+    "Jitter",
+    "KeypointEstimator",
+    "MissingPackageError",
+    "Need",
+    "Region",
+    "TemporalLPIPS",
+    "WarpingError",
+    "build",
+]

@@ -1,6 +1,8 @@
 from torch import Tensor
 
-from zoo.metrics.clip_metric import FrameMetric, in_float64
+from zoo.metrics.clip_metric import in_float64
+from zoo.metrics.frame_metric import FrameMetric
+from zoo.metrics.region import Region, average
 
 CAP = 100.0
 """Decibels that identical frames count, whose ratio is infinite."""
@@ -10,6 +12,10 @@ class PSNR(FrameMetric):
     """Peak signal-to-noise ratio in dB: 10 log10(1 / MSE) per frame, MSE over its pixels and channels.
 
     Averaged over frames (which isn't the ratio of the averaged MSE) with at most 100 dB each. Higher is better.
+
+    Args:
+        region: Where the MSE of each frame is taken: the whole ``frame``, its ``moving`` part or the ``subject``; see
+            ``FrameMetric``. Frames in which the region is empty are left out; the others weigh the same.
 
     Example:
         >>> import torch
@@ -21,7 +27,10 @@ class PSNR(FrameMetric):
 
     higher_is_better = True
 
-    def measure(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Measures frames (N, C, H, W); returns (N,)."""
-        squared_error = (in_float64(prediction) - in_float64(target)).square().mean((1, 2, 3))
-        return (-10 * squared_error.log10()).clamp(max=CAP)
+    def __init__(self, region: Region = "frame") -> None:
+        super().__init__("psnr", region)
+
+    def measure(self, prediction: Tensor, target: Tensor, region: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Measures frames (N, C, H, W); returns values and weights (N,)."""
+        squared_error, pixels = average((in_float64(prediction) - in_float64(target)).square(), region)
+        return (-10 * squared_error.log10()).clamp(max=CAP), pixels > 0

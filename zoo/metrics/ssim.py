@@ -1,7 +1,9 @@
 from kornia.metrics import ssim
 from torch import Tensor
 
-from zoo.metrics.clip_metric import FrameMetric, in_float64
+from zoo.metrics.clip_metric import in_float64
+from zoo.metrics.frame_metric import FrameMetric
+from zoo.metrics.region import Region, average, crop
 
 WINDOW = 11
 
@@ -14,6 +16,10 @@ class SSIM(FrameMetric):
     four digits on smooth pictures. Equals scikit-image with ``gaussian_weights=True, sigma=1.5,
     use_sample_covariance=False``; torchmetrics differs, because it keeps the borders.
 
+    Args:
+        region: Over which of these pixels: the whole ``frame``, its ``moving`` part or the ``subject``; see
+            ``FrameMetric``. The windows around them look over the region's edge.
+
     Example:
         >>> import torch
         >>> metric = SSIM()
@@ -24,13 +30,20 @@ class SSIM(FrameMetric):
 
     higher_is_better = True
 
-    def measure(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Measures frames (N, C, H, W); returns (N,).
+    def __init__(self, region: Region = "frame") -> None:
+        super().__init__("ssim", region)
+
+    def measure(self, prediction: Tensor, target: Tensor, region: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Measures frames (N, C, H, W); returns values and weights (N,).
 
         Raises:
             ValueError: The frames are smaller than the window.
         """
         if min(prediction.shape[-2:]) < WINDOW:
             raise ValueError(f"SSIM needs frames of at least {WINDOW} x {WINDOW} pixels, not {tuple(prediction.shape)}")
-        similarity = ssim(in_float64(prediction), in_float64(target), WINDOW, max_val=1.0, eps=0.0, padding="valid")
-        return similarity.mean((1, 2, 3))
+        return average(similarity(in_float64(prediction), in_float64(target)), crop(region, WINDOW // 2))
+
+
+def similarity(first: Tensor, second: Tensor) -> Tensor:
+    """The similarity at each pixel that the whole window reaches: pictures (N, C, H, W) to (N, C, H - 10, W - 10)."""
+    return ssim(first, second, WINDOW, max_val=1.0, eps=0.0, padding="valid")
