@@ -34,9 +34,9 @@ def metadata(benchmark: str, cores: int, packages: tuple[str, ...] = ()) -> dict
     return {
         "benchmark": benchmark,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
+        "commit": commit(),
         "versions": versions() | {name: version(name) for name in packages},
-        "machine": machine(torch.device("cpu")) | {"processor": _processor(), "cores_used": cores},
+        "machine": machine(torch.device("cpu")) | {"processor": processor(), "cores_used": cores},
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
     }
 
@@ -49,7 +49,8 @@ def use_one_core() -> int:
     return 1
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
+    """The code's commit, `-dirty` behind it where files differ; None outside a clone."""
     try:
         command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -57,7 +58,8 @@ def _commit() -> str | None:
         return None
 
 
-def _processor() -> str:
+def processor() -> str:
+    """What the processor calls itself."""
     names = re.findall(r"model name\s*:\s*(.+)", _read(Path("/proc/cpuinfo")))
     return names[0] if names else platform.processor()
 
@@ -66,7 +68,9 @@ def _read(path: Path) -> str:
     return path.read_text() if path.is_file() else ""
 
 
-def machine_name() -> str:
-    """The machine as it appears in the names of results."""
-    words = f"{_processor() or 'cpu'} {os.cpu_count()} cores"
+def machine_name(device: torch.device | None = None) -> str:
+    """The machine as it appears in the names of results: its graphics card where that computes, else its processor."""
+    words = f"{processor() or 'cpu'} {os.cpu_count()} cores"
+    if device is not None and device.type != "cpu":
+        words = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{words} {device.type}"
     return "-".join(re.findall(r"[a-z0-9]+", words.lower()))

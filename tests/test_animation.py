@@ -1,4 +1,6 @@
 import gc
+import sys
+import types
 from fractions import Fraction
 from typing import ClassVar
 
@@ -10,6 +12,7 @@ from jsonargparse import auto_cli
 
 from zoo.animation import animate, animated_frames
 from zoo.base import AnimationModule, MotionOptions
+from zoo.cli import main
 from zoo.errors import ZooError
 from zoo.methods.first_order_motion_model import FirstOrderMotionModel
 from zoo.video import VideoWriter, probe, read_frames, write_image
@@ -44,6 +47,17 @@ class EchoMask(Echo):
 
     def render(self, state, driving):
         return driving["driving_mask"].expand(-1, -1, 3, -1, -1), state
+
+
+class Several(Echo):
+    """Counts its source frames."""
+
+    takes_several_sources = True
+    frames = 0
+
+    def encode(self, source, options):
+        Several.frames = source["source"].shape[1]
+        return source
 
 
 class FailsLate(Echo):
@@ -157,6 +171,8 @@ class TestFiles:
 
     def test_several_sources(self, folder, tmp_path):
         class CountsSources(Echo):
+            takes_several_sources = True
+
             def render(self, state, driving):
                 assert state["source"].shape == (1, 2, 3, 32, 32)
                 return driving["driving"], state
@@ -164,6 +180,34 @@ class TestFiles:
         clips = [probe(folder / name, kind="image") for name in ("odd.png", "singer.mp4")]
         frames = list(animated_frames(CountsSources(), clips, probe(folder / "silent.mp4"), size=(32, 32)))
         assert frames[0].shape == (3, 63, 35)
+
+    def test_frames_of_source_clips_are_spread_evenly(self, folder, tmp_path):
+        seen = []
+
+        class Watches(Echo):
+            takes_several_sources = True
+
+            def encode(self, source, options):
+                seen.append(source["source"])
+                return source
+
+        clips = [probe(folder / name, kind="image") for name in ("singer.mp4", "odd.png")]
+        list(animated_frames(Watches(), clips, probe(folder / "silent.mp4"), size=(40, 40), source_frames=3))
+        (sources,) = seen
+        assert sources.shape == (1, 4, 3, 40, 40)
+        expected = read_frames(folder / "singer.mp4", [0, 10, 19]) / 255
+        torch.testing.assert_close(sources[0, :3], expected)
+
+    def test_sources_on_the_command_line(self, folder, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "watching", types.SimpleNamespace(Several=Several))
+        save_weights(Several(), tmp_path / "several.safetensors")
+        sources = [str(folder / name) for name in ("odd.png", "singer.mp4", "portrait.png")]
+        command = ["animate", "--weights", str(tmp_path / "several.safetensors"), "--method", "watching.Several"]
+        command += ["--source", *sources, "--driving", str(folder / "silent.mp4"), "--source-frames", "5"]
+        command += ["--output", str(tmp_path / "out.webm"), "--size", "40"]
+        main(command)
+        assert (probe(tmp_path / "out.webm").height, probe(tmp_path / "out.webm").width) == (63, 35)
+        assert Several.frames == 7
 
     def test_command_line(self, folder, tmp_path):
         output = tmp_path / "out.mp4"
@@ -365,6 +409,15 @@ class TestMistakes:
         fails("'cuda:77'", device="cuda:77")
         fails("'gpu'", device="gpu")
         fails("size 0 is too small", size=0)
+
+    def test_more_sources_than_the_method_looks_at(self, method, folder):
+        clips = [probe(folder / name, kind="image") for name in ("odd.png", "portrait.png")]
+        with pytest.raises(ZooError, match="FirstOrderMotionModel looks at one source only, not at 2"):
+            animated_frames(method, clips, probe(folder / "silent.mp4"))
+        with pytest.raises(ZooError, match="no source"):
+            animated_frames(method, [], probe(folder / "silent.mp4"))
+        with pytest.raises(ZooError, match="source_frames is 0"):
+            animated_frames(method, clips[:1], probe(folder / "silent.mp4"), source_frames=0)
 
     def test_endings(self, fails):
         fails(r"out\.xyz", output="out.xyz")

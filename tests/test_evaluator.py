@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from zoo.base import AnimationModule
 from zoo.batch import Batch
 from zoo.evaluator import Evaluator, PredictionWriter, log_picture
-from zoo.metrics import L1, MovingRegionL1
+from zoo.metrics import L1
 from zoo.report import sha256_of
 
 SIZE = 32
@@ -122,7 +122,7 @@ def test_copying_the_source_equals_the_baseline(tmp_path: Path, capsys: pytest.C
 def test_totals_equal_the_metrics_used_alone(tmp_path: Path) -> None:
     trainer(tmp_path, Evaluator(FAST)).test(CopySource(), loader(5), verbose=False)
     result = read_result(tmp_path)
-    whole, moving = L1(), MovingRegionL1()
+    whole, moving = L1(), L1("moving")
     for clip in map(Clips(5).__getitem__, range(5)):
         source, driving = clip["source"], clip["driving"]
         whole.update(source[None].expand(1, 3, -1, -1, -1), driving[None])
@@ -217,6 +217,42 @@ def test_missing_weights_are_skipped_with_the_command(tmp_path: Path, monkeypatc
     assert "lpips_alex" not in result["totals"]
 
 
+class Conditioned(Clips):
+    """Clips with the conditions of their driving frames, and wrong ones where the true frames are another's."""
+
+    def __init__(self, count: int, with_target: bool) -> None:
+        super().__init__(count)
+        self.with_target = with_target
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        sample = super().__getitem__(number)
+        mask = torch.zeros(self.frames, 1, SIZE, SIZE)
+        mask[..., : SIZE // 2] = 1
+        if self.with_target:
+            return sample | {"target": sample["driving"], "target_mask": mask, "driving_mask": 1 - mask}
+        return sample | {"driving_mask": mask}
+
+
+@pytest.mark.parametrize("with_target", [False, True])
+def test_metrics_receive_the_conditions_of_the_true_frames(tmp_path: Path, with_target: bool) -> None:
+    data = DataLoader(Conditioned(3, with_target), batch_size=2)
+    trainer(tmp_path, Evaluator(("subject_l1",))).test(CopySource(), data, verbose=False)
+    for row, clip in zip(read_result(tmp_path)["per_clip"], map(Clips(3).__getitem__, range(3)), strict=True):
+        expected = (clip["driving"] - clip["source"])[..., : SIZE // 2].abs().mean().item()
+        assert row["subject_l1"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_the_data_does_not_have_is_skipped_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.warns(UserWarning, match="subject_l1 is skipped: it needs the mask of each clip"):
+        trainer(tmp_path, Evaluator(("l1", "subject_l1"))).test(CopySource(), loader(3), verbose=False)
+    result = read_result(tmp_path)
+    assert list(result["totals"]) == ["l1", "copy_source/l1"]
+    assert result["skipped"] == {"subject_l1": "it needs the mask of each clip, which the data doesn't have"}
+    assert "subject_l1 was skipped" in capsys.readouterr().out
+
+
 def test_a_step_without_prediction_is_named(tmp_path: Path) -> None:
     class Silent(CopySource):
         def test_step(self, batch: Batch, batch_idx: int) -> None:  # type: ignore[override]
@@ -291,3 +327,45 @@ def test_two_sources_of_one_clip_are_told_apart(tmp_path: Path) -> None:
     trainer(tmp_path, Evaluator(metrics=("l1",), output=str(tmp_path))).test(CopySource(), pair, verbose=False)
     rows = json.loads((tmp_path / "test.json").read_text())["per_clip"]
     assert [row["source_frame"] for row in rows] == [0, 3]
+
+
+def test_a_metric_on_sets_is_measured_in_tests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluator = Evaluator(("l1",), sets=("fvd",))
+    trainer(tmp_path, evaluator).test(Perfect(), loader(3, frames=9, padded=1), verbose=False)
+    fvd = read_result(tmp_path)["sets"]["fvd"]
+    assert fvd["value"] == pytest.approx(0, abs=1e-6)  # the truth against itself
+    assert (fvd["clips"], fvd["diagnostic"]) == (3, True)  # the copy that fills up doesn't count
+    assert "diagnostic" in capsys.readouterr().out
+
+
+def test_a_set_metric_without_weights_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "empty"))
+    with pytest.warns(UserWarning, match="fvd is skipped.*zoo weights install fvd"):
+        trainer(tmp_path, Evaluator(("l1",), sets=("fvd",))).test(CopySource(), loader(2), verbose=False)
+    assert read_result(tmp_path)["sets"] == {}
+
+
+def test_poses_are_compared_where_nobody_knows_the_true_frames() -> None:
+    from zoo.measurement import Measurement
+    from zoo.metrics import AKD
+
+    class Exact:
+        name = "exact"
+
+        def __call__(self, frames: Tensor) -> Tensor:
+            return torch.tensor([[[0.5, 0.0, 1.0]]]).expand(len(frames), 1, 3)
+
+    frames = torch.zeros(1, 2, 3, 16, 16)
+    batch = Batch(
+        source=frames[:, :1],
+        driving=frames,
+        source_clip=["a"],
+        driving_clip=["b"],
+        driving_pose=torch.tensor([[0.0, 0.0, 1.0]]).expand(1, 2, 1, 3),
+    )
+    measurement = Measurement({"akd": AKD(Exact()), "l1": L1()})
+    measurement.add(batch, {"": frames})
+    (row,) = measurement.rows
+    assert row["akd"] == pytest.approx(2)  # a quarter of the side, 4 pixels, in x and 0 in y
+    assert "l1" not in row
+    assert measurement.unmeasured([row])["l1"].startswith("it needs the target")

@@ -40,6 +40,7 @@ def animate(
     size: int | None = None,
     visualize: bool = False,
     audio: Literal["driving", "source", "none"] = "driving",
+    source_frames: int = 4,
     device: str = "auto",
     method: str | None = None,
 ) -> Path:
@@ -55,7 +56,7 @@ def animate(
     Args:
         weights: Weights file or checkpoint of a trained method, or METHOD/TAG for weights that come with the zoo.
         source: Who: a picture, or a clip, whose first frame is taken. Methods that look at several pictures of one
-            person take a list; the result then has the size of the first.
+            person take a list of pictures and clips; the result then has the size of the first.
         driving: How they move: a video, a gif, or a folder of frames.
         output: Where to; the ending chooses mp4, mov, webm, mkv, avi or gif. An existing file is replaced once the new
             one is complete.
@@ -71,6 +72,8 @@ def animate(
         visualize: Write a panel of pictures side by side instead: what the method shows of each frame (such as both
             frames with their keypoints, the warped source, occlusion), and at the right the result.
         audio: Whose sound is copied: the driving clip's, the source clip's, or none. Gifs are silent.
+        source_frames: How many frames, spread evenly over it, are taken of each source clip by methods that look at
+            several pictures.
         device: Where to compute: ``auto`` takes an accelerator where there is one; or ``cpu``, ``cuda:1``, ``mps``.
         method: The method that the weights belong to, where their file doesn't say it: a name, or
             my_package.MyMethod for one that doesn't come with the zoo.
@@ -88,11 +91,13 @@ def animate(
     sound = {"driving": driving_clip, "source": source_clips[0], "none": None}[audio]
     if audio == "source" and not source_clips[0].has_audio:
         raise VideoError(source_clips[0].path, "has no sound", "leave `--audio source` out")
-    module = load(weights, method).to(_find_device(device))
+    module = load(weights, method).to(find_device(device))
     options = _motion_options(module, motion, adapt_scale, best_frame)
     trained_on = trained_size(find_weights(weights))
     working = _working_size(module, (size, size) if size is not None else trained_on or _PUBLISHED_SIZE)
-    frames = animated_frames(module, source_clips, driving_clip, options, working, crop, visualize)
+    frames = animated_frames(
+        module, source_clips, driving_clip, options, working, crop, visualize, source_frames=source_frames
+    )
     has_sound = sound is not None and sound.has_audio and output.suffix.lower() != ".gif"
     with VideoWriter(output, driving_clip.fps, sound.path if sound and has_sound else None) as writer:
         for frame in tqdm(frames, total=driving_clip.frames, desc=output.name, unit="frame"):
@@ -111,6 +116,7 @@ def animated_frames(
     crop: Box | None = None,
     visualize: bool = False,
     chunk: int = CHUNK,
+    source_frames: int = 1,
 ) -> Iterator[Tensor]:
     """The frames that :func:`animate` writes, one by one, while the driving clip is being read.
 
@@ -123,26 +129,36 @@ def animated_frames(
         crop: Which box of the first source is animated; None is all of it.
         visualize: Yield panels.
         chunk: Driving frames rendered at once; the result doesn't depend on it.
+        source_frames: How many frames are taken of each source clip; 1 takes the first.
 
     Returns:
         RGB uint8 (3, H, W) on the CPU, as large as the first source; panels: the method's pictures side by side.
 
     Raises:
-        ZooError: At once: a source or a condition can't be used, or the crop isn't inside the source.
+        ZooError: At once: a source or a condition can't be used, there are more sources than the method looks at, or
+            the crop isn't inside the source.
         VideoError: While iterating: a driving frame can't be decoded.
     """
     if not sources:
         raise ZooError("there is no source; give at least one picture")
+    if len(sources) > 1 and not method.takes_several_sources:
+        raise ZooError(f"{type(method).__name__} looks at one source only, not at {len(sources)}; give one")
+    if source_frames < 1:
+        raise ZooError(f"source_frames is {source_frames}; at least one frame of a source is needed")
     framings = [Framing.plan((clip.height, clip.width), size) for clip in sources]
     framings[0] = Framing.plan(framings[0].stored, size, crop)
-    pictures = [read_frames(clip, [0])[0] for clip in sources]
+    taken = [_evenly(clip.frames, source_frames if method.takes_several_sources else 1) for clip in sources]
+    pictures = [read_frames(clip, numbers) for clip, numbers in zip(sources, taken, strict=True)]
     clips = [_FramedClip(method, "source", *pair) for pair in zip(sources, framings, strict=True)]
-    batches = [clip.batch([clip.enter(picture)], 0) for clip, picture in zip(clips, pictures, strict=True)]
+    batches = [
+        clip.batch([clip.enter(picture) for picture in some], numbers)
+        for clip, some, numbers in zip(clips, pictures, taken, strict=True)
+    ]
     source = cast(Batch, {key: torch.cat([batch[key] for batch in batches], dim=1) for key in batches[0]})
     framed_driving = _FramedClip(method, "driving", driving, Framing.plan((driving.height, driving.width), size))
     if visualize:
         return _panels(method, source, framed_driving, options, chunk)
-    return _pasted(method, source, framed_driving, options, chunk, framings[0], pictures[0])
+    return _pasted(method, source, framed_driving, options, chunk, framings[0], pictures[0][0])
 
 
 class _FramedClip:
@@ -160,16 +176,16 @@ class _FramedClip:
         """A frame (3, h, w) uint8 as (3, H, W) in [0, 1], on the device."""
         return self._framing.enter(picture.to(self._device))
 
-    def batch(self, frames: list[Tensor], first: int) -> dict[str, Any]:
-        """Consecutive frames that entered the working frame, and their conditions, as a batch of one clip.
+    def batch(self, frames: list[Tensor], numbers: Sequence[int]) -> dict[str, Any]:
+        """Frames that entered the working frame, and their conditions, as a batch of one clip.
 
         Args:
             frames: T pictures (3, H, W).
-            first: The number of the first.
+            numbers: Their numbers in the clip.
         """
         batch = {self._role: torch.stack(frames)[None]}
         for name, sidecar in self._sidecars.items():
-            values = sidecar.read(range(first, first + len(frames)), self._cache)
+            values = sidecar.read(numbers, self._cache)
             fit = self._framing.fit
             fitted = fit.pose(values) if name == "pose" else fit.labels(values)
             batch[f"{self._role}_{name}"] = fitted[None].to(self._device)
@@ -180,7 +196,7 @@ class _FramedClip:
         frames = map(self.enter, iter_frames(self._info))
         first = 0
         while chunk := list(islice(frames, length)):
-            yield cast(Batch, self.batch(chunk, first))
+            yield cast(Batch, self.batch(chunk, range(first, first + len(chunk))))
             first += len(chunk)
 
 
@@ -206,6 +222,12 @@ def _panels(
         titles = [name.replace("_", " ") for name in columns]
         for moment in range(frames.shape[1]):
             yield side_by_side([to_bytes(column[moment]) for column in columns.values()], titles)
+
+
+def _evenly(frames: int, most: int) -> list[int]:
+    """Up to ``most`` different frame numbers from the first to the last, evenly spaced."""
+    count = min(frames, most)
+    return [round(place * (frames - 1) / max(1, count - 1)) for place in range(count)]
 
 
 def _enlarged(pictures: Tensor) -> Tensor:
@@ -241,7 +263,12 @@ def _find_sidecar(method: AnimationModule, condition: Condition, info: VideoInfo
     return sidecar
 
 
-def _find_device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The device of that name; ``auto`` is an accelerator where there is one.
+
+    Raises:
+        ZooError: It can't be used.
+    """
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         return accelerator or torch.device("cpu")

@@ -17,15 +17,19 @@ class Batch(TypedDict, total=False):
 
     source: Tensor  # B,S,3,H,W: who
     driving: Tensor  # B,T,3,H,W: how they move
+    other: Tensor  # B,O,3,H,W: frames of someone else's clip, for methods that train across identities
     target: Tensor  # B,T,3,H,W: the truth, where it isn't simply `driving` (cross-identity, known to synthetic data)
     source_pose: Tensor  # B,S,K,3
     driving_pose: Tensor  # B,T,K,3
+    other_pose: Tensor  # B,O,K,3
     target_pose: Tensor  # B,T,K,3
     source_iuv: Tensor  # B,S,3,H,W
     driving_iuv: Tensor  # B,T,3,H,W
+    other_iuv: Tensor  # B,O,3,H,W
     target_iuv: Tensor  # B,T,3,H,W
     source_mask: Tensor  # B,S,1,H,W
     driving_mask: Tensor  # B,T,1,H,W
+    other_mask: Tensor  # B,O,1,H,W
     target_mask: Tensor  # B,T,1,H,W
     pose_window: Tensor  # B,T,2w+1,K,3: the poses around each driving frame
     frame: Tensor  # B,T int64: the driving frames' numbers in their clip
@@ -34,12 +38,15 @@ class Batch(TypedDict, total=False):
     valid: Tensor  # B bool: False for copies that only fill up a distributed shard
     source_clip: list[str]
     driving_clip: list[str]
+    other_clip: list[str]
     source_identity: list[str]
     driving_identity: list[str]
+    other_identity: list[str]
     fps: list[float]  # of the driving clip
 
 
-_FRAMES = {"source": ("S", 3), "driving": ("T", 3), "target": ("T", 3)}
+_FRAMES = {"source": ("S", 3), "driving": ("T", 3), "other": ("O", 3), "target": ("T", 3)}
+_OPTIONAL = ("other", "target")
 _CONDITION_SHAPE = {
     "pose": "(B, {frames}, K, 3)",
     "iuv": "(B, {frames}, 3, H, W)",
@@ -64,7 +71,7 @@ def check_batch(batch: Batch, conditions: Iterable[Condition] = ()) -> None:
     """
     for key, (frames, channels) in _FRAMES.items():
         if key not in batch:
-            if key == "target":
+            if key in _OPTIONAL:
                 continue
             raise ValueError(f"the batch has no {key!r}; it has {sorted(batch)}")
         _check_pictures(key, batch[key], frames, channels)  # type: ignore[literal-required]

@@ -2,11 +2,12 @@
 
 import difflib
 import inspect
+import json
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from itertools import zip_longest
-from typing import Any
+from itertools import takewhile
+from typing import Any, get_args, get_origin
 
 import zoo
 from zoo.errors import ZooError
@@ -22,7 +23,8 @@ LIGHTNING_COMMANDS = {
 FUNCTIONS = {
     "demo": ("zoo.demo:demo", "train on synthetic people for a few minutes and show the result"),
     "animate": ("zoo.animation:animate", "a picture and a driving video in, an animated video out"),
-    "prepare": ("zoo.data.prepare:prepare", "cut and resize a public dataset's raw videos into a folder of clips"),
+    "score": ("zoo.score:score", "measure a folder of videos, made by any program, against the true ones"),
+    "prepare": ("zoo.preparation:prepare", "cut raw videos into a folder of clips, and estimate poses"),
     "weights": ("zoo.weights.networks:COMMANDS", "fetch and list the networks that metrics and losses need"),
 }
 """Plain functions (or a dictionary of them); their signatures and docstrings become options and help."""
@@ -84,16 +86,26 @@ def _run_function(command: str, arguments: list[str]) -> None:
 
 
 def spell_out(arguments: Sequence[str], function: Callable[..., Any]) -> list[str]:
-    """Options as jsonargparse takes them: ``--best-frame`` becomes ``--best_frame=true``."""
-    switches = {
-        name for name, parameter in inspect.signature(function).parameters.items() if parameter.annotation is bool
-    }
-    spelled = []
-    for argument, following in zip_longest(arguments, arguments[1:], fillvalue="--"):
-        option, equals, value = argument.partition("=")
+    """Options as jsonargparse takes them: ``--best-frame`` becomes ``--best_frame=true``, ``--source a b`` a list."""
+    parameters = inspect.signature(function).parameters
+    switches = {name for name, parameter in parameters.items() if parameter.annotation is bool}
+    lists = {name for name, parameter in parameters.items() if any(map(_is_list, get_args(parameter.annotation)))}
+    spelled, rest = [], list(arguments)
+    if rest and not rest[0].startswith("-") and (first := next(iter(parameters))) in lists:
+        rest.insert(0, f"--{first}")  # `zoo prepare a.mp4 b.mp4 --pose`
+    while rest:
+        option, equals, value = rest.pop(0).partition("=")
         if option.startswith("--"):
             option = "--" + option[2:].replace("-", "_")
-            if option[2:] in switches and not equals and following.startswith("--"):
+            values = list(takewhile(lambda argument: not argument.startswith("--"), rest))
+            if option[2:] in switches and not equals and not values:
                 equals, value = "=", "true"
+            elif option[2:] in lists and not equals and len(values) > 1:
+                equals, value = "=", json.dumps(values)
+                del rest[: len(values)]
         spelled.append(option + equals + value)
     return spelled
+
+
+def _is_list(annotation: Any) -> bool:
+    return get_origin(annotation) is list

@@ -22,14 +22,14 @@ MAGNIFICATION = 3
 """How much larger than the network's pictures the demo shows them."""
 
 
-def demo(output: str = "demo", steps: int = 500, clips: int = 4) -> Path:
+def demo(output: str = "demo", steps: int = 1000, clips: int = 4) -> Path:
     """Trains First Order Motion on synthetic people, measures it, and shows people in pictures move.
 
     Nothing is downloaded: the people are generated. It takes some minutes on two cores.
 
     Args:
         output: Folder for the run, its results and `animation.mp4`.
-        steps: Training steps. After 500 people follow the motion; the recipe's 1280 make them sharper.
+        steps: Training steps. After the recipe's 1000 people move where the driver moves; arms and legs follow roughly.
         clips: Pairs in the video, one below the other: a person that training never saw, moved by another person's
             motion that training never saw either, beside the true frames.
 

@@ -17,9 +17,10 @@ from zoo import video
 from zoo.base import AnimationModule
 from zoo.batch import Batch, truth
 from zoo.data import VideoDataModule
-from zoo.metrics import ALIGNED_METRICS, AlignedMetricName, ClipMetric, MovingRegionL1
+from zoo.measurement import Measurement, SetMetricName, build_sets, check_prediction
+from zoo.metrics import ClipMetric, ClipMetricName, build
+from zoo.metrics.feature_sets import SetMetric
 from zoo.report import Row, machine, print_comparison, sha256_of, totals, versions, write_json
-from zoo.weights.networks import MissingWeightsError
 
 COPY_SOURCE = "copy_source"
 """The baseline that shows the source picture all the time: a method that doesn't beat it animates nothing."""
@@ -37,25 +38,28 @@ class Evaluator(Callback):
     to ``samples/`` and to the loggers. Over several processes each clip counts once.
 
     Args:
-        metrics: What to measure. A metric whose weights are missing is skipped, with a warning that names the command
-            that fetches them.
+        metrics: What to measure. A metric whose weights or package are missing is skipped, with a warning that names
+            the command that fetches them; so is one that needs what the data doesn't have, such as masks.
+        sets: What to measure on all test clips together: `fvd`, `fid`. About a second of CPU per 16 frames for FVD.
         samples: Clips in the sample grid; 0 draws none.
         output: Folder for pictures and results; by default the logger's.
     """
 
     def __init__(
         self,
-        metrics: tuple[AlignedMetricName, ...] = ("l1", "moving_l1", "psnr", "ssim", "lpips_alex"),
+        metrics: tuple[ClipMetricName, ...] = ("l1", "moving_l1", "psnr", "ssim", "lpips_alex"),
+        sets: tuple[SetMetricName, ...] = (),
         samples: int = 4,
         output: str | None = None,
     ) -> None:
         self.names = metrics
+        self.set_names = sets
         self.samples = samples
         self.output = output
         self.skipped: dict[str, str] = {}
         self._metrics: dict[str, ClipMetric] = {}
-        self._rows: list[Row] = []
-        self._without_truth = 0
+        self._sets: dict[str, SetMetric] = {}
+        self._measurement = Measurement({})
         self._grid: list[Tensor] = []
         self._explained: dict[str, Tensor] = {}
         self._baseline: dict[str, float] | None = None
@@ -64,15 +68,11 @@ class Evaluator(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Builds the metrics; learns which of them lack their weights."""
         self._baseline = None
-        self._metrics, self.skipped = {}, {}
-        for name in self.names:
-            if name not in ALIGNED_METRICS:
-                raise ValueError(f"no metric is called {name!r}; there are {sorted(ALIGNED_METRICS)}")
-            try:
-                self._metrics[name] = ALIGNED_METRICS[name]()
-            except MissingWeightsError as missing:
-                self.skipped[name] = str(missing)
-                rank_zero_warn(f"{name} is skipped: {missing}")
+        self._metrics, self.skipped = build(self.names)
+        self._sets, without_weights = build_sets(self.set_names if stage == "test" else ())
+        self.skipped |= without_weights
+        for name, reason in self.skipped.items():
+            rank_zero_warn(f"{name} is skipped: {reason}")
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forgets the clips of the previous epoch."""
@@ -104,8 +104,8 @@ class Evaluator(Callback):
         if trainer.sanity_checking:
             return
         if self._baseline is None:
-            self._baseline = totals(rows, [f"{COPY_SOURCE}/{name}" for name in self._metrics])
-        self._log(pl_module, "val", totals(rows, self._metrics) | self._baseline)
+            self._baseline = totals(rows, [f"{COPY_SOURCE}/{name}" for name in self._measured()])
+        self._log(pl_module, "val", totals(rows, self._measured()) | self._baseline)
         if trainer.is_global_zero:
             self._write_pictures(trainer, folder / "samples", f"step-{trainer.global_step:08d}")
 
@@ -113,82 +113,55 @@ class Evaluator(Callback):
         """Logs totals and pictures, writes ``test.json``, prints the comparison with the baseline."""
         rows = self._gather()
         folder = self._folder(trainer)
-        summary = totals(rows, [*self._metrics, *(f"{COPY_SOURCE}/{name}" for name in self._metrics)])
-        self._log(pl_module, "test", summary)
+        summary = totals(rows, [*self._measured(), *(f"{COPY_SOURCE}/{name}" for name in self._measured())])
+        sets = {name: _set_summary(metric) for name, metric in self._sets.items()}  # gathers: in every process
+        self._log(pl_module, "test", summary | {name: value["value"] for name, value in sets.items()})
         if not trainer.is_global_zero:
             return
         self._write_pictures(trainer, folder / "samples", "test")
-        write_json(folder / "test.json", self._result(trainer, pl_module, rows, summary))
-        directions = {name: bool(metric.higher_is_better) for name, metric in self._metrics.items()}
+        write_json(folder / "test.json", self._result(trainer, pl_module, rows, summary) | {"sets": sets})
+        directions = {name: bool(self._metrics[name].higher_is_better) for name in self._measured()}
         print_comparison(type(pl_module).__name__, summary, directions, len(rows), self.skipped)
-        if self._without_truth:
-            print(f"{self._without_truth} clips of this process have no true frames and were not measured")
+        for name, value in sets.items():
+            remark = ", diagnostic: too few to rank anything" if value["diagnostic"] else ""
+            print(f"{name} ↓ {value['value']:.2f} ({value['clips']} items on each side{remark})")
+        if self._measurement.without_truth:
+            print(f"{self._measurement.without_truth} clips of this process have no true frames and were not measured")
         print(f"every clip: {folder / 'test.json'}")
 
     # --- one batch
 
     def _start(self) -> None:
-        self._rows, self._grid, self._explained = [], [], {}
-        self._without_truth = 0
+        self._measurement = Measurement(self._metrics, self._sets)
+        self._grid, self._explained = [], {}
         self._started = time.perf_counter()
 
     def _add(self, trainer: Trainer, pl_module: LightningModule, prediction: Any, batch: Batch) -> None:
-        expected = truth(batch)
-        if not isinstance(prediction, Tensor) or prediction.shape != expected.shape:
-            found = tuple(prediction.shape) if isinstance(prediction, Tensor) else type(prediction).__name__
-            raise ValueError(f"validation_step and test_step should return {tuple(expected.shape)}, not {found}")
+        prediction = check_prediction(prediction, batch)
         if trainer.is_global_zero and not trainer.sanity_checking and self.samples:
             self._show(pl_module, prediction, batch)
-        clips = self._measurable(batch)
-        rows = [self._describe(batch, clip) for clip in clips]
-        source = batch["source"][clips, 0]
-        prediction, expected = prediction[clips], expected[clips]
-        if clips:
-            self._measure(rows, "", prediction, expected, source)
-        if clips and self._baseline is None:
-            self._measure(rows, f"{COPY_SOURCE}/", source[:, None].expand_as(expected), expected, source)
-        self._rows += rows
-
-    def _measurable(self, batch: Batch) -> list[int]:
-        """Which clips count: no copies that fill up a shard, no transfer between clips whose result nobody knows."""
-        clips = list(range(len(batch["driving"])))
-        if "valid" in batch:
-            clips = [clip for clip in clips if batch["valid"][clip]]
-        if "target" in batch or "source_clip" not in batch:
-            return clips
-        known = [clip for clip in clips if batch["source_clip"][clip] == batch["driving_clip"][clip]]
-        self._without_truth += len(clips) - len(known)
-        return known
-
-    def _describe(self, batch: Batch, clip: int) -> Row:
-        frames = truth(batch).shape[1]
-        row: Row = {"clip": "", "source": "", "source_frame": 0, "frames": frames}
-        if "driving_clip" in batch:
-            row |= {"clip": batch["driving_clip"][clip], "source": batch["source_clip"][clip]}
-        if "source_frame" in batch:
-            row["source_frame"] = int(batch["source_frame"][clip])
-        return row
-
-    def _measure(self, rows: list[Row], prefix: str, prediction: Tensor, expected: Tensor, source: Tensor) -> None:
-        for name, metric in self._metrics.items():
-            metric.reset()
-            if isinstance(metric, MovingRegionL1):
-                metric.update(prediction, expected, source)
-            else:
-                metric.update(prediction, expected)
-            for row, value in zip(rows, metric.per_clip().tolist(), strict=True):
-                row[prefix + name] = value
+        predictions = {"": prediction}
+        if self._baseline is None:
+            predictions[f"{COPY_SOURCE}/"] = batch["source"][:, :1].expand_as(prediction)
+        self._measurement.add(batch, predictions)
 
     # --- all batches
 
     def _gather(self) -> list[Row]:
-        """The rows of all processes, in an order that doesn't depend on how clips were spread over them."""
-        rows = self._rows
+        """The measured rows of all processes, in an order that doesn't depend on how clips were spread over them."""
+        rows = [row for row in self._measurement.rows if row.keys() & self._metrics.keys()]
         if torch.distributed.is_initialized():
             shards: list[list[Row]] = [[] for _ in range(torch.distributed.get_world_size())]
             torch.distributed.all_gather_object(shards, rows)
             rows = [row for shard in shards for row in shard]
+        for name, reason in self._measurement.unmeasured(rows).items():
+            if name not in self.skipped:
+                rank_zero_warn(f"{name} is skipped: {reason}")
+            self.skipped[name] = reason
         return sorted(rows, key=lambda row: (row["clip"], row["source"], row["source_frame"]))
+
+    def _measured(self) -> list[str]:
+        return [name for name in self._metrics if name not in self.skipped]
 
     def _folder(self, trainer: Trainer) -> Path:
         log_dir = trainer.log_dir  # a broadcast: every process has to ask
@@ -201,10 +174,11 @@ class Evaluator(Callback):
     def _result(
         self, trainer: Trainer, pl_module: LightningModule, rows: list[Row], summary: dict[str, float]
     ) -> dict[str, Any]:
+        data = trainer.datamodule  # type: ignore[attr-defined]
         return {
             "method": f"{type(pl_module).__module__}.{type(pl_module).__qualname__}",
-            "arguments": _plain(pl_module.hparams),
-            "data": _data_options(trainer),
+            "arguments": plain_options(pl_module.hparams),
+            "data": data_options(data) if isinstance(data, VideoDataModule) else None,
             "clips": len(rows),
             "totals": summary,
             "skipped": self.skipped,
@@ -304,15 +278,22 @@ def _sample(source: Tensor, driving: Tensor, prediction: Tensor, expected: Tenso
     return _as_bytes(torch.cat(rows, dim=1))
 
 
-def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Constructor arguments, without what LightningCLI adds to them."""
     return {name: value for name, value in options.items() if not name.startswith("_")}
 
 
-def _data_options(trainer: Trainer) -> dict[str, Any] | None:
-    """How the clips were chosen and fitted; the folder by its name alone, for results that are published."""
-    data = trainer.datamodule  # type: ignore[attr-defined]
-    return _plain(data.hparams) | {"path": data.name} if isinstance(data, VideoDataModule) else None
+def _set_summary(metric: SetMetric) -> dict[str, Any]:
+    value = float(metric.compute())
+    with metric.sync_context():
+        counts = min(metric.counts)
+        return {"value": value, "clips": counts, "diagnostic": bool(metric.diagnostic), "convention": metric.name}
+
+
+def data_options(data: VideoDataModule) -> dict[str, Any]:
+    """How clips were chosen and fitted; folder and lists by their names alone, for results that are published."""
+    options = plain_options(data.hparams) | {"path": data.name}
+    return options | {name: Path(options[name]).name for name in ("split", "pairs") if options[name]}
 
 
 def _steps(checkpoint: str | Path | None) -> int | None:

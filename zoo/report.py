@@ -36,17 +36,18 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(json.dumps(_without_nan(content), indent=1, ensure_ascii=False) + "\n", "utf-8")
+        temporary.write_text(json.dumps(without_nan(content), indent=1, ensure_ascii=False) + "\n", "utf-8")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _without_nan(content: Any) -> Any:
+def without_nan(content: Any) -> Any:
+    """The content with None for NaN and infinity, which JSON doesn't know."""
     if isinstance(content, Mapping):
-        return {key: _without_nan(value) for key, value in content.items()}
+        return {key: without_nan(value) for key, value in content.items()}
     if isinstance(content, list):
-        return [_without_nan(value) for value in content]
+        return [without_nan(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 

@@ -15,8 +15,8 @@ from zoo.pose import Skeleton, flip_pose, flip_surface
 class Augmentation(TypedDict, total=False):
     """How training samples are varied, each way off unless given.
 
-    All frames of a sample, source and driving, get the same parameters; poses, surface maps and masks follow the
-    pictures. The order is First Order Motion's: flip, rotation, scale, colours.
+    All frames of a sample, source and driving, get the same parameters (frames of another person their own); poses,
+    surface maps and masks follow the pictures. The order is First Order Motion's: flip, rotation, scale, colours.
 
     Attributes:
         time_flip: Half of the samples run backwards. As in First Order Motion these are not mirrored as well.
@@ -65,9 +65,13 @@ _COLOURS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "hue": enhance.adjust_hue,
 }
 _STREAM = 1  # keeps these draws apart from those that chose the frames of the same sample
+_OTHER_STREAM = 2  # and those for another person's frames apart from both
+_PICTURES = ("source", "driving", "other")
 
 
-def draw_parameters(augmentation: Augmentation, seed: int, numbers: Sequence[int], size: tuple[int, int]) -> Parameters:
+def draw_parameters(
+    augmentation: Augmentation, seed: int, numbers: Sequence[int], size: tuple[int, int], other: bool = False
+) -> Parameters:
     """What is done to each sample of a batch: a pure function of the seed and the sample's running number.
 
     Args:
@@ -75,9 +79,11 @@ def draw_parameters(augmentation: Augmentation, seed: int, numbers: Sequence[int
         seed: The data module's seed.
         numbers: B running numbers.
         size: Height and width of the pictures.
+        other: Draw for the frames of another person, who are varied on their own.
     """
+    stream = _OTHER_STREAM if other else _STREAM
     # Always the same number of draws, so that one variation doesn't change the others.
-    draws = np.stack([np.random.default_rng((seed, number, _STREAM)).uniform(size=14) for number in numbers])
+    draws = np.stack([np.random.default_rng((seed, number, stream)).uniform(size=14) for number in numbers])
     backwards, mirrored, angle, scale, left, top, *colours = torch.from_numpy(draws[:, :10]).float().unbind(1)
     parameters = Parameters()
     if augmentation.get("time_flip"):
@@ -108,7 +114,7 @@ def augment(batch: dict[str, Any], parameters: Parameters, skeleton: Skeleton) -
     """Varies a training batch on its device.
 
     Args:
-        batch: Float pictures and conditions, as `zoo.batch.Batch` says.
+        batch: Float pictures and conditions, as `zoo.batch.Batch` says; of source and driving, or of another person.
         parameters: From `draw_parameters`, on the batch's device.
         skeleton: The format of the poses.
 
@@ -116,17 +122,19 @@ def augment(batch: dict[str, Any], parameters: Parameters, skeleton: Skeleton) -
         A new batch; the given one stays as it is.
     """
     batch = dict(batch)
+    roles = [key for key in _PICTURES if key in batch]
+    size = batch[roles[0]].shape[-2:]
     if "backwards" in parameters:
         _change(batch, parameters["backwards"], _reversed)
     if "mirrored" in parameters:
         _change(batch, parameters["mirrored"], lambda key, value: _mirrored(key, value, skeleton))
     if "transform" in parameters:
         for key in batch:
-            batch[key] = _moved(key, batch[key], parameters["transform"], batch["source"].shape[-2:])
+            batch[key] = _moved(key, batch[key], parameters["transform"], size)
     if parameters["colours"]:
-        frames = batch["source"].shape[1]
-        pictures = _recoloured(torch.cat([batch["source"], batch["driving"]], 1), parameters)
-        batch["source"], batch["driving"] = pictures[:, :frames], pictures[:, frames:]
+        pictures = _recoloured(torch.cat([batch[key] for key in roles], 1), parameters)
+        parts = pictures.split([batch[key].shape[1] for key in roles], 1)
+        batch |= dict(zip(roles, parts, strict=True))
     return batch
 
 
@@ -164,7 +172,7 @@ def _factors(name: str, amount: float, draw: Tensor) -> Tensor:
 
 def _change(batch: dict[str, Any], rows: Tensor, change: Callable[[str, Tensor], Tensor]) -> None:
     for key, value in batch.items():
-        if _is_condition(key) or key in ("source", "driving", "frame"):
+        if _is_condition(key) or key in (*_PICTURES, "frame"):
             batch[key] = torch.where(rows.view(-1, *[1] * (value.ndim - 1)), change(key, value), value)
 
 
@@ -173,7 +181,7 @@ def _is_condition(key: str) -> bool:
 
 
 def _reversed(key: str, value: Tensor) -> Tensor:
-    if key.startswith("source"):  # drawn without regard to order
+    if key.startswith(("source", "other")):  # drawn without regard to order
         return value
     return value.flip(1, 2) if key == "pose_window" else value.flip(1)
 
@@ -187,13 +195,13 @@ def _mirrored(key: str, value: Tensor, skeleton: Skeleton) -> Tensor:
 
 
 def _moved(key: str, value: Any, transform: Tensor, size: tuple[int, int]) -> Any:
-    if key in ("source", "driving") or key.endswith(("_iuv", "_mask")):
+    if key in _PICTURES or key.endswith(("_iuv", "_mask")):
         frames = value.shape[1]
         moved = warp_affine(
             value.flatten(0, 1),
             transform.repeat_interleave(frames, 0),
             size,
-            mode="bilinear" if key in ("source", "driving") else "nearest",
+            mode="bilinear" if key in _PICTURES else "nearest",
             padding_mode="border",
         )
         return moved.unflatten(0, (-1, frames))

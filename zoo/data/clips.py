@@ -69,7 +69,7 @@ class FittedClips:
         """The pictures and conditions of some frames, under the batch's names.
 
         Args:
-            role: ``source`` or ``driving``.
+            role: ``source``, ``driving`` or ``other``.
             clip: Which clip.
             indices: N frame numbers, any order.
 
@@ -163,6 +163,9 @@ class TrainingClips(Dataset[Sample]):
         by_identity: An item is a person, of whom a clip is drawn uniformly, instead of a clip.
         seed: What the draws depend on beside the running number.
         strict: Raise where a clip can no longer be read; else the next one takes its place, with a warning.
+        sources_apart: Source frames are drawn among those that don't drive.
+        other_frames: How many frames of another person's clip, drawn independently and uniformly: a person first, then
+            one of the clips.
     """
 
     def __init__(
@@ -177,11 +180,14 @@ class TrainingClips(Dataset[Sample]):
         by_identity: bool,
         seed: int,
         strict: bool = False,
+        sources_apart: bool = False,
+        other_frames: int = 0,
     ) -> None:
-        groups: dict[str, list[Clip]] = {}
+        people: dict[str, list[Clip]] = {}
         for clip in clips:
-            groups.setdefault(clip.identity if by_identity else clip.name, []).append(clip)
-        self._items = list(groups.values())
+            people.setdefault(clip.identity, []).append(clip)
+        self._people = people
+        self._items = list(people.values()) if by_identity else [[clip] for clip in clips]
         self._fitted = fitted
         self._source_frames = source_frames
         self._moments = np.arange(driving_frames) * stride
@@ -189,32 +195,49 @@ class TrainingClips(Dataset[Sample]):
         self._repeats = repeats
         self._seed = seed
         self._strict = strict
+        self._sources_apart = sources_apart
+        self._other_frames = other_frames
 
     def __len__(self) -> int:
         return len(self._items) * self._repeats
 
     def __getitem__(self, number: int) -> Sample:
-        for place in range(number, number + len(self._items)):
+        for attempt in range(len(self._items)):
             try:
-                return self._sample(number, self._items[place % len(self._items)])
+                return self._sample(number, attempt)
             except FileError as error:  # it could be read when the folder was looked through
-                if self._strict or place == number + len(self._items) - 1:
+                if self._strict or attempt == len(self._items) - 1:
                     raise
                 warnings.warn(f"{error}. Another clip takes its place.", stacklevel=2)
         raise IndexError(number)
 
-    def _sample(self, number: int, item: list[Clip]) -> Sample:
+    def _sample(self, number: int, attempt: int) -> Sample:
+        item = self._items[(number + attempt) % len(self._items)]
         draw = np.random.default_rng((self._seed, number))
         clip = item[draw.integers(len(item))]
         timeline = Timeline(clip, self._fps)
         sources = draw.integers(timeline.frames, size=self._source_frames)
         start = draw.integers(timeline.frames - self._moments[-1])
-        return {
+        if self._sources_apart:
+            apart = np.setdiff1d(np.arange(timeline.frames), start + self._moments)
+            sources = apart[draw.integers(len(apart), size=self._source_frames)]
+        sample = {
             **self._fitted.frames("source", clip, timeline.stored(sources)),
             **self._fitted.driving(clip, timeline, start + self._moments),
             "index": number,
             "valid": True,
         }
+        return sample | self._other(draw, clip.identity, attempt) if self._other_frames else sample
+
+    def _other(self, draw: np.random.Generator, identity: str, attempt: int) -> Sample:
+        """Frames of someone else; another attempt takes another person, whose clips may be readable."""
+        others = [clips for name, clips in self._people.items() if name != identity]
+        clips = others[(draw.integers(len(others)) + attempt) % len(others)]
+        clip = clips[draw.integers(len(clips))]
+        timeline = Timeline(clip, self._fps)
+        return self._fitted.frames(
+            "other", clip, timeline.stored(draw.integers(timeline.frames, size=self._other_frames))
+        )
 
 
 class EvaluationClips(Dataset[Sample]):
@@ -268,7 +291,9 @@ class EvaluationClips(Dataset[Sample]):
         return sample
 
 
-_TEXTS = frozenset({"source_clip", "driving_clip", "source_identity", "driving_identity", "fps"})
+_TEXTS = frozenset(
+    {f"{role}_{name}" for role in ("source", "driving", "other") for name in ("clip", "identity")} | {"fps"}
+)
 
 
 def collate(samples: list[Sample]) -> Sample:

@@ -3,8 +3,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from zoo.batch import Batch, Condition, check_batch
@@ -14,6 +16,7 @@ from zoo.data.clips import EvaluationClips, FittedClips, Sample, Timeline, Train
 from zoo.data.errors import DataError
 from zoo.data.fitting import Policy
 from zoo.data.folder import FolderSource
+from zoo.data.later import LaterMotion
 from zoo.data.lists import read_pair_list
 from zoo.data.loading import EvaluationSampler, ResumableLoader, TrainingSampler
 from zoo.data.source import Clip, ClipSource, Split
@@ -41,7 +44,9 @@ class VideoDataModule(LightningDataModule):
         fit: How frames of another aspect are brought to that size: `crop` the largest centred part, `pad` with black,
             or `stretch`. Resizing is antialiased.
         source_frames: Source frames of a training sample.
+        sources_apart: Whether the source frames of a training sample are never among its driving frames.
         driving_frames: Driving frames of a training sample.
+        other_frames: Frames of another person's clip in a training sample, for methods that train across identities.
         stride: Frames from one driving frame to the next in training.
         fps: Frame rate that clips are resampled to, by the nearest frame; None leaves them as they are.
         pose_window: Poses before and after each driving frame that samples carry as `pose_window`.
@@ -52,6 +57,8 @@ class VideoDataModule(LightningDataModule):
         augmentation: How training samples are varied.
         split: Csv list of clips with the columns `video`, `identity`, `split`, and optionally `start` and `end`.
         test_fraction: Share of the people that a random split tests on.
+        later_motion: Share of each training clip, at its end, that is left out of training and tested on, in pieces of
+            `evaluation_frames`, instead of other people.
         pairs: What is tested and predicted instead of reconstruction: a csv list with the columns `source`, `driving`
             and optionally `frame`, or `cross_identity`: each test clip drives another test person.
         evaluation_frames: Driving frames of an evaluation sample, at most; None takes all.
@@ -69,7 +76,9 @@ class VideoDataModule(LightningDataModule):
         size: int | tuple[int, int] = 64,
         fit: Policy = "crop",
         source_frames: int = 1,
+        sources_apart: bool = False,
         driving_frames: int = 1,
+        other_frames: int = 0,
         stride: int = 1,
         fps: float | None = None,
         pose_window: int = 0,
@@ -80,6 +89,7 @@ class VideoDataModule(LightningDataModule):
         augmentation: Augmentation | None = None,
         split: str | None = None,
         test_fraction: float = 0.2,
+        later_motion: float | None = None,
         pairs: str | None = None,
         evaluation_frames: int | None = 32,
         evaluation_stride: int = 1,
@@ -91,6 +101,8 @@ class VideoDataModule(LightningDataModule):
         self.save_hyperparameters(logger=False)  # for checkpoints and results: what a number was measured on
         if pose_window and "pose" not in conditions:
             raise OptionError("`pose_window` needs poses: the method has to declare the condition 'pose'")
+        if later_motion is not None and not 0 < later_motion < 1:
+            raise OptionError(f"`later_motion` is {later_motion:g}; a share of each clip is between 0 and 1")
         self.path = path
         self.name = "synthetic" if path is None else Path(path).absolute().name  # as results and weights call the data
         self.synthetic: SyntheticOptions = synthetic or {}
@@ -98,7 +110,9 @@ class VideoDataModule(LightningDataModule):
         self.size = (size, size) if isinstance(size, int) else (size[0], size[1])
         self.fit = fit
         self.source_frames = source_frames
+        self.sources_apart = sources_apart
         self.driving_frames = driving_frames
+        self.other_frames = other_frames
         self.stride = stride
         self.fps = fps
         self.pose_window = pose_window
@@ -109,6 +123,7 @@ class VideoDataModule(LightningDataModule):
         self.augmentation: Augmentation = augmentation or {}
         self.split = split
         self.test_fraction = test_fraction
+        self.later_motion = later_motion
         self.pairs = pairs
         self.evaluation_frames = evaluation_frames
         self.evaluation_stride = evaluation_stride
@@ -123,6 +138,9 @@ class VideoDataModule(LightningDataModule):
         """Where the clips come from, opened at first use."""
         if self._opened is None:
             self._opened = self._open()
+            if self.later_motion is not None:
+                pieces = self.evaluation_frames and self.evaluation_frames * self.evaluation_stride
+                self._opened = LaterMotion(self._opened, self.later_motion, pieces)
         return self._opened
 
     def prepare_data(self) -> None:
@@ -143,6 +161,27 @@ class VideoDataModule(LightningDataModule):
             lines += [f"  not tested on: {clip.name}: a single picture; name it as source in `pairs`" for clip in still]
         return "\n".join(lines)
 
+    def training_frames(self, most: int) -> Sample:
+        """Frames spread evenly over the training clips, with their conditions, for what is looked up instead of learnt.
+
+        Args:
+            most: How many at most: what they take is in memory at once.
+
+        Returns:
+            ``driving`` (N, 3, H, W) uint8 and the declared conditions beside it: ``driving_pose`` (N, K, 3) as in
+            `zoo.batch.Batch`, ``driving_iuv`` and ``driving_mask`` still in bytes.
+        """
+        clips = self._training_clips()
+        places = [(clip, index) for clip in clips for index in range(clip.frames)]
+        chosen = np.unique(np.linspace(0, len(places) - 1, most).round().astype(int))
+        fitted = self._fitted(ByteCache(0))
+        wanted: dict[Clip, list[int]] = {}
+        for place in chosen:
+            wanted.setdefault(places[place][0], []).append(places[place][1])
+        parts = [fitted.frames("driving", clip, indices) for clip, indices in wanted.items()]
+        tensors = [name for name, value in parts[0].items() if isinstance(value, Tensor)]
+        return {name: torch.cat([part[name] for part in parts]) for name in tensors}
+
     def train_dataloader(self) -> ResumableLoader:
         """Batches of training samples, without an end that is smaller than a batch."""
         dataset = TrainingClips(
@@ -156,6 +195,8 @@ class VideoDataModule(LightningDataModule):
             self.by_identity,
             self.seed,
             self.strict,
+            self.sources_apart,
+            self.other_frames,
         )
         replicas, rank = self._process()
         sampler = TrainingSampler(dataset, self.seed, replicas, rank)
@@ -196,14 +237,19 @@ class VideoDataModule(LightningDataModule):
         if self._training() and self.augmentation:
             numbers = batch["index"].tolist()
             batch["variation"] = draw_parameters(self.augmentation, self.seed, numbers, self.size)
+            if self.other_frames:
+                batch["other_variation"] = draw_parameters(self.augmentation, self.seed, numbers, self.size, other=True)
         return batch
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Turns bytes into the ranges of `zoo.batch.Batch`, and varies a training batch, on the device."""
-        variation = batch.pop("variation", None)
+        variation, other_variation = batch.pop("variation", None), batch.pop("other_variation", None)
         batch = to_floats(batch)
         if variation is not None:
+            other = {key: batch.pop(key) for key in list(batch) if key.startswith("other")}
             batch = augment(batch, variation, self.source.skeleton)
+            if other:
+                batch |= augment(other, other_variation, self.source.skeleton)
         if self._training() not in self._checked:
             check_batch(cast(Batch, batch), self.conditions)
             self._checked.add(self._training())
@@ -231,7 +277,7 @@ class VideoDataModule(LightningDataModule):
 
     def _too_short(self) -> tuple[list[Clip], list[str]]:
         """The training clips that are long enough, and a line for each that is not."""
-        needed = max(2, (self.driving_frames - 1) * self.stride + 1)
+        needed = max(2, (self.driving_frames - 1) * self.stride + 1 + self.sources_apart)
         clips, reasons = [], []
         for clip in self.source.clips("train"):
             frames = Timeline(clip, self.fps).frames
@@ -251,6 +297,12 @@ class VideoDataModule(LightningDataModule):
                 self._place(),
                 f"{len(reasons)} training clips are too short" if reasons else "has no training clips",
                 reasons[0] if reasons else "put clips into train/, or correct the split list",
+            )
+        if self.other_frames and len({clip.identity for clip in clips}) < 2:
+            raise DataError(
+                self._place(),
+                "shows one person in training, so that there are no `other_frames`",
+                "add clips of another, or set `data.other_frames` to 0 and train without them",
             )
         return clips
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from zoo.batch import Condition
 from zoo.data.cache import ByteCache
 from zoo.data.errors import DataError
-from zoo.pose import BODY_18, SURFACE_PARTS, Skeleton
+from zoo.pose import BODY_18, SKELETONS, SURFACE_PARTS, Skeleton
 
 _ARRAYS: dict[Condition, str] = {"pose": "keypoints", "iuv": "iuv", "mask": "mask"}
 _LAYOUTS: dict[Condition, str] = {
@@ -21,7 +21,6 @@ _LAYOUTS: dict[Condition, str] = {
     "iuv": "'iuv' uint8 (frames, 3, height, width): I, U, V",
     "mask": "'mask' uint8 (frames, 1, height, width): 0 and 255",
 }
-_SKELETONS = {skeleton.name: skeleton for skeleton in (BODY_18,)}
 _PREPARE = "make it anew from this video"
 
 
@@ -73,9 +72,9 @@ class SideCar:
                 return BODY_18
             with archive.open("skeleton.npy") as member:
                 name = str(self._load(member))
-        if name not in _SKELETONS:
-            raise self._error(f"has the unknown skeleton {name!r}", f"convert it to one of {', '.join(_SKELETONS)}")
-        return _SKELETONS[name]
+        if name not in SKELETONS:
+            raise self._error(f"has the unknown skeleton {name!r}", f"convert it to one of {', '.join(SKELETONS)}")
+        return SKELETONS[name]
 
     def read(self, indices: Sequence[int], cache: ByteCache) -> Tensor:
         """The condition of some frames, as `zoo.data.ClipSource.condition` hands it out.

@@ -71,7 +71,7 @@ class Score:
         self.heading += np.radians(self.uniform(-widest, widest))
 
     def cross(self, speed: float) -> None:
-        """Takes the body forward and across the picture, at that speed (leg lengths a second) or as slowly as needed."""
+        """Takes the body forward and across the picture, at that speed (leg lengths a second) at most."""
         seconds = self.times[-1] - self.times[0]
         distance = min(speed * seconds, self.uniform(*_CROSSING))
         direction = np.radians(self.uniform(55, 125)) * (1.0 if self.generator.random() < 0.5 else -1.0)
@@ -218,7 +218,8 @@ def _jump(score: Score) -> None:
     score.both("forearm", FLEXION, 30 * _bump(cycle, 0.52, 0.8))
     score.flat_feet()
     width = score.uniform(0.3, 0.5) * (1.0 if score.generator.random() < 0.5 else -1.0)
-    score.travel[:, 0] += width * (np.where(number % 2, 1 - _ease(flight), _ease(flight)) - 0.5)  # to one side, and back
+    leap = _ease(flight)
+    score.travel[:, 0] += width * (np.where(number % 2, 1 - leap, leap) - 0.5)  # to one side, and back
     score.both("foot", FLEXION, -32 * _bump(cycle, 0.54, 0.42))
     score.lift += score.uniform(0.045, 0.07) * 4 * flight * (1 - flight)
     score.face(60)

@@ -1,0 +1,137 @@
+"""`python -m benchmarks`: run protocols, list them, render the leaderboard."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.metadata import RESULTS
+from benchmarks.protocol import PROTOCOLS, SUITES, find_suite, names, read_protocol
+from zoo.errors import ZooError
+
+EPILOGUE = """\
+first steps:
+  python -m benchmarks list                                    what there is to run
+  python -m benchmarks run synthetic-64-reconstruction         baselines and every method that has the recipe
+  python -m benchmarks run synthetic-64 --methods oracle copy_source first_order_motion_model --seeds 0 1 2
+  python -m benchmarks run real-64 --data CLIPS                real clips: the folder of actions/, fashion/, taichi/
+  python -m benchmarks render                                  LEADERBOARD.md and leaderboard.html from the results
+
+A run that was killed is started again with the same command: finished results stay, a half-finished training goes on
+from its checkpoint. What each protocol means, and how to read the numbers: benchmarks/README.md.
+"""
+
+RUN_EPILOGUE = """\
+your own method: --methods my_recipe.yaml, a recipe whose `model.class_path` is any importable AnimationModule
+given weights:   --methods NAME --weights NAME=FILE
+SLURM:           sbatch --array=1-8 --wrap 'python -m benchmarks run SUITE --only $SLURM_ARRAY_TASK_ID/8'
+Ray:             python -m benchmarks run SUITE --ray ADDRESS     (`--ray local` starts Ray on this machine)
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command; mistakes that the user can mend end it with one line instead of a traceback."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except ZooError as error:
+        sys.exit(f"benchmarks: {error}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measures methods under fixed protocols and compares them.",
+        epilog=EPILOGUE,
+        formatter_class=raw,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser(
+        "run",
+        help="train where needed, measure, write one JSON per run",
+        description="Trains where no weights are given, measures quality, speed and memory: one JSON per run.",
+        epilog=RUN_EPILOGUE,
+        formatter_class=raw,
+    )
+    run.add_argument("suite", metavar="PROTOCOL", help="a protocol or suite by name, or a .yaml file of one")
+    run.add_argument("--methods", nargs="+", metavar="NAME", help="methods, baselines or recipe files; default: all")
+    run.add_argument("--seeds", nargs="+", type=int, metavar="N", help="of training; default: the suite's, or 0")
+    run.add_argument("--steps", type=int, help="of training, instead of the protocol's; changes its hash")
+    run.add_argument("--weights", nargs="+", default=[], metavar="NAME=FILE", help="weights of methods not to train")
+    run.add_argument("--data", type=Path, help="the folder of the folders of real clips; default: ZOO_DATA")
+    run.add_argument("--output", type=Path, default=RESULTS, help=f"folder of results (default: {RESULTS.name}/)")
+    run.add_argument("--work", type=Path, default=Path("runs/benchmarks"), help="folder of trainings and videos")
+    run.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    run.add_argument("--machine", help="part of the results' names; default: the processor or graphics card")
+    run.add_argument("--only", metavar="I/N", help="the I-th of N parts of the runs, for job arrays")
+    run.add_argument("--ray", metavar="ADDRESS", help="run on this Ray cluster")
+    run.set_defaults(command=_run)
+
+    listing = commands.add_parser("list", help="protocols with their hashes, and suites")
+    listing.set_defaults(command=_list)
+
+    render = commands.add_parser("render", help="write LEADERBOARD.md and leaderboard.html from results")
+    render.add_argument("--results", type=Path, default=RESULTS, help=f"folder of results (default: {RESULTS.name}/)")
+    render.add_argument("--output", type=Path, default=Path(), help="folder to write to (default: here)")
+    render.add_argument("--videos", type=Path, help="folder of videos to show, as `run` leaves it in --work")
+    render.add_argument("--megabytes", type=float, default=4, help="of the page; clips that don't fit stay out")
+    render.add_argument("--wandb", action="store_true", help="log tables and videos to a wandb run as well")
+    render.set_defaults(command=_render)
+
+    export = commands.add_parser("export", help="write a protocol's clips as pictures, for other programs to animate")
+    export.add_argument("protocol", help="whose clips")
+    export.add_argument("output", type=Path, help="a new folder: source/, driving/ and target/ will be in it")
+    export.add_argument("--data", type=Path, help="the folder of the folders of real clips; default: ZOO_DATA")
+    export.set_defaults(command=_export)
+
+    admit = commands.add_parser("admit", help="put what `zoo score` measured of another program into a table")
+    admit.add_argument("score", type=Path, help="the file that `zoo score` wrote")
+    admit.add_argument("--protocol", required=True, help="into whose table")
+    admit.add_argument("--name", required=True, help="what the table calls the program")
+    admit.add_argument("--results", type=Path, default=RESULTS, help=f"folder of results (default: {RESULTS.name}/)")
+    admit.set_defaults(command=_admit)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    from benchmarks.run import run  # imports torch, which `--help` and `list` can do without
+
+    run(options)
+
+
+def _list(options: argparse.Namespace) -> None:
+    for name in names(PROTOCOLS):
+        protocol = read_protocol(PROTOCOLS / f"{name}.yaml")
+        print(f"{name:<30} {protocol.hash}  {protocol.content['title']}")
+    print(f"suites: {', '.join(names(SUITES))}")
+
+
+def _render(options: argparse.Namespace) -> None:
+    from benchmarks.leaderboard import render
+
+    boards = render(options.results, options.output, options.videos, limit=int(options.megabytes * 1e6))
+    if options.wandb:
+        from benchmarks import tracking
+
+        tracking.log(boards, options.videos)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from benchmarks.export import export
+
+    protocols = find_suite(options.protocol).protocols
+    if len(protocols) > 1:
+        raise ZooError(f"{options.protocol} is a suite; name one of {', '.join(each.name for each in protocols)}")
+    print(f"{len(export(protocols[0], options.output, options.data))} clips: {options.output}")
+
+
+def _admit(options: argparse.Namespace) -> None:
+    from benchmarks.admission import admit
+
+    print(admit(options.score, options.name, options.protocol, options.results))
+
+
+if __name__ == "__main__":
+    main()

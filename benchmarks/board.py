@@ -1,0 +1,409 @@
+"""Tables of the leaderboard, computed from results alone: which rows and columns, who is best, what is told apart."""
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from benchmarks.published import Published
+from benchmarks.schema import Result, SetValue, Speed
+from benchmarks.statistics import LEVEL, Comparison, compare_rows, mean_interval
+from zoo.metrics import CLIP_METRICS
+
+ORDER_BY = ("lpips_alex", "l1")
+"""Metrics that order a table before anybody presses a heading: the first that it has."""
+
+_DIGITS = 4  # significant ones of the largest figure of a column
+
+_ACRONYMS = {"l1", "psnr", "ssim", "lpips", "tlp100", "tof", "fvd", "fid", "akd", "mkr", "aed", "csim"}
+"""Words of metrics' names that tables write in capitals."""
+
+Cost = Literal["frames_per_second", "encode_seconds", "peak_memory_megabytes", "parameters"]
+_COSTS: dict[Cost, tuple[str, bool, str]] = {
+    "frames_per_second": ("frames/s", True, "driving frames animated per second"),
+    "encode_seconds": ("encode s", False, "seconds once per animation, before the first frame"),
+    "peak_memory_megabytes": ("memory MB", False, "peak memory while animating"),
+    "parameters": ("parameters", False, "of the networks that animation needs"),
+}
+"""Key in a result's `speed` -> label, whether higher is better, explanation."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure of a row.
+
+    Attributes:
+        value: None where there is none.
+        low: Of the 95 % bootstrap interval over clips.
+        high: The same.
+        spread: Standard deviation over the seeds; None for a single one.
+        note: What has to stand beside it, such as the number of clips behind FVD.
+        is_best: Of its column, among methods that are ranked.
+        difference: Minus the best of its column, clip by clip; None in the best itself and where clips can't be paired.
+        is_tied: Ranked, and not told apart from the best.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    spread: float | None = None
+    note: str = ""
+    is_best: bool = False
+    difference: Comparison | None = None
+    is_tied: bool = False
+
+    @property
+    def is_real(self) -> bool:
+        """Whether these clips tell it apart from the best."""
+        return self.difference is not None and self.difference.p_value < 1 - LEVEL
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric, or a cost.
+
+    Attributes:
+        key: Of the metric.
+        label: With an arrow to where it is better.
+        higher_is_better: Whether the arrow points up.
+        explained: What it is, in a line.
+        unranked_because: Why nobody is best in it; empty where somebody is.
+        decimals: Of its figures.
+    """
+
+    key: str
+    label: str
+    higher_is_better: bool
+    explained: str = ""
+    unranked_because: str = ""
+    decimals: int = 4
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether somebody is best in it."""
+        return not self.unranked_because
+
+    @property
+    def best_order(self) -> str:
+        """The order in which the best comes first."""
+        return "descending" if self.higher_is_better else "ascending"
+
+    def number(self, value: float | None) -> str:
+        """A figure of this column as text."""
+        return "–" if value is None else f"{value:,.{self.decimals}f}".replace(",", " ")
+
+    def signed(self, value: float) -> str:
+        """A difference between figures of this column as text."""
+        return f"{value:+.{self.decimals}f}".replace("-", "−")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One result of an entry: its label (the seed), and a cell per column."""
+
+    label: str
+    measured: int
+    cells: Mapping[str, Cell]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row: a method with one recipe on one machine, its seeds summed up.
+
+    Attributes:
+        method: Its folder in zoo/methods, or the name of an external program.
+        title: How it is called in the table.
+        kind: Who made the clips; baselines are never ranked.
+        made_by: Recipe, budget and machine in words.
+        measured: Clips with a value, the fewest of all seeds.
+        expected: Clips of the protocol.
+        errors: Clip -> what went wrong there.
+        skipped: Metric -> why it wasn't measured.
+        cells: By column.
+        runs: One per seed.
+        results: Where all this comes from.
+    """
+
+    method: str
+    title: str
+    kind: Literal["method", "baseline", "external"]
+    made_by: str
+    measured: int
+    expected: int
+    errors: Mapping[str, str]
+    skipped: Mapping[str, str]
+    cells: Mapping[str, Cell]
+    runs: Sequence[Run]
+    results: Sequence[Result]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every clip was measured; else it isn't ranked."""
+        return self.measured == self.expected
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether it can be best."""
+        return self.is_complete and self.kind != "baseline"
+
+
+@dataclass(frozen=True)
+class Board:
+    """The table of one protocol.
+
+    Attributes:
+        name: Of the protocol.
+        hash: Of everything in it that changes a number.
+        title: In words.
+        columns: From left to right: metrics, then costs.
+        entries: From best to worst by `ordered_by`; those that aren't ranked at the end.
+        ordered_by: Key of a column.
+        best: Column -> the title of the best in it.
+        published: What publications report about its methods.
+        stale: Files that were measured under another hash, with the reason why they are left out.
+    """
+
+    name: str
+    hash: str
+    title: str
+    columns: Sequence[Column]
+    entries: Sequence[Entry]
+    ordered_by: str
+    best: Mapping[str, str]
+    published: Sequence[tuple[str, Published]] = ()
+    stale: Sequence[str] = ()
+
+    @property
+    def compared(self) -> list[Column]:
+        """Columns whose figures can be compared clip by clip."""
+        return [column for column in self.columns if any(entry.cells[column.key].difference for entry in self.entries)]
+
+
+def build_board(results: Sequence[Result], published: Iterable[Published] = (), stale: Sequence[str] = ()) -> Board:
+    """The table of results that were all taken under one protocol.
+
+    Args:
+        results: At least one.
+        published: What publications report; entries about other methods are left out.
+        stale: Left out results, a line each.
+    """
+    groups: dict[tuple[str, ...], list[Result]] = defaultdict(list)
+    for result in results:
+        groups[_identity(result)].append(result)
+    columns = _columns(results)
+    entries = [_entry(group, columns) for group in groups.values()]
+    best = {column.key: found for column in columns if (found := _best(entries, column))}
+    titles = {entry.method: entry.title for entry in entries}
+    order = next((column for key in ORDER_BY for column in columns if column.key == key), columns[0])
+    compared = [_compare(entry, columns, best) for entry in entries]
+    return Board(
+        **results[0]["protocol"],
+        columns=columns,
+        entries=sorted(compared, key=lambda entry: _place(entry, order)),
+        ordered_by=order.key,
+        best={key: entry.title for key, entry in best.items()},
+        published=[(titles[row.method], row) for row in published if row.method in titles],
+        stale=stale,
+    )
+
+
+# --- columns
+
+
+def _columns(results: Sequence[Result]) -> list[Column]:
+    """Metrics in the order in which the results name them, metrics on sets, then costs."""
+    names = dict.fromkeys(name for result in results for name in result["evaluation"]["totals"])
+    columns = [_metric_column(name, [result["evaluation"]["totals"].get(name) for result in results]) for name in names]
+    for name in dict.fromkeys(name for result in results for name in result["evaluation"]["sets"]):
+        columns += _set_columns(
+            name, [sets[name] for result in results if name in (sets := result["evaluation"]["sets"])]
+        )
+    measured = [result["speed"] for result in results if result["speed"]]
+    if measured:
+        columns += _cost_columns(measured, len({_machine(result) for result in results if result["speed"]}) > 1)
+    return columns
+
+
+def _metric_column(name: str, values: Iterable[float | None], explained: str = "", unranked: str = "") -> Column:
+    higher = _higher_is_better(name)
+    words = [word.upper() if word in _ACRONYMS else word for word in name.replace("ms_ssim", "MS-SSIM").split("_")]
+    label = f"{' '.join(words)} {'↑' if higher else '↓'}"
+    return Column(name, label, higher, explained, unranked, _decimals(values))
+
+
+def _set_columns(name: str, values: Sequence[SetValue]) -> list[Column]:
+    unranked = ""
+    if any(value["diagnostic"] for value in values):
+        unranked = "diagnostic, not ranked"
+    elif len({value["clips"] for value in values}) > 1:
+        unranked = "n differs, not ranked"
+    column = _metric_column(name, [value["value"] for value in values], "on all clips together", unranked)
+    label = f"{column.label[:-2]} at ∞ {column.label[-1]}"
+    infinity = replace(
+        column,
+        key=f"{name}_infinity",
+        label=label,
+        explained="extrapolated to infinitely many clips",
+        unranked_because="extrapolated, not ranked",
+    )
+    return [column, infinity]
+
+
+def _cost_columns(measured: Sequence[Speed], machines_differ: bool) -> list[Column]:
+    sizes = {tuple(speed["size"]) for speed in measured}
+    columns = []
+    for key, (label, higher, explained) in _COSTS.items():
+        unranked = ""
+        if key != "parameters" and machines_differ:
+            unranked = "machines differ, not ranked"
+        elif key != "parameters" and len(sizes) > 1:
+            unranked = "sizes differ, not ranked"
+        smallest = min((speed[key] for speed in measured if speed[key]), default=1)
+        decimals = 0 if key == "parameters" else max(0, 1 - math.floor(math.log10(smallest)))
+        columns.append(Column(key, f"{label} {'↑' if higher else '↓'}", higher, explained, unranked, decimals))
+    return columns
+
+
+def _higher_is_better(name: str) -> bool:
+    if name in CLIP_METRICS:
+        factory: Any = CLIP_METRICS[name]
+        return bool(getattr(factory, "func", factory).higher_is_better)
+    return name.startswith("csim_")  # the others that bear an estimator's name, and those on sets, are distances
+
+
+def _decimals(values: Iterable[float | None]) -> int:
+    """How many digits after the point the largest value needs for its four significant ones."""
+    largest = max((abs(value) for value in values if value), default=0.0)
+    return min(max(_DIGITS - 1 - math.floor(math.log10(largest)), 0), 6) if largest else 4
+
+
+# --- rows
+
+
+def _identity(result: Result) -> tuple[str, ...]:
+    """What runs have in common that differ by their seed only."""
+    weights = "" if result["training"] else str((result["weights"] or {}).get("sha256", ""))
+    return result["method"]["name"], str(result["method"]["recipe"]), weights, _machine(result)
+
+
+def _machine(result: Result) -> str:
+    machine = result["machine"]
+    if machine.get("device", "cpu") != "cpu":
+        return str(machine["device"])
+    return f"{machine.get('processor') or 'CPU'}, {machine.get('cpus', '?')} cores"
+
+
+def _entry(results: Sequence[Result], columns: Sequence[Column]) -> Entry:
+    results = sorted(results, key=lambda result: -1 if result["seed"] is None else result["seed"])
+    first = min(results, key=lambda result: result["evaluation"]["measured"])
+    method = first["method"]
+    runs = [_run(result, columns) for result in results]
+    keys = [column.key for column in columns]
+    return Entry(
+        method=method["name"],
+        title=method["title"],
+        kind=method["kind"],
+        made_by=_made_by(results),
+        measured=first["evaluation"]["measured"],
+        expected=first["evaluation"]["expected"],
+        errors={clip: text for result in results for clip, text in result["evaluation"]["errors"].items()},
+        skipped={name: text for result in results for name, text in result["evaluation"]["skipped"].items()},
+        cells={key: _summary([run.cells[key] for run in runs], results, key) for key in keys},
+        runs=runs,
+        results=results,
+    )
+
+
+def _made_by(results: Sequence[Result]) -> str:
+    """Recipe, budget and machine in words."""
+    method = results[0]["method"]
+    if method["kind"] == "external":
+        return "scored from its videos"
+    trainings = [result["training"] for result in results if result["training"]]
+    budgets = list(dict.fromkeys(training["budget"] for training in trainings))
+    if len(budgets) > 1:
+        minutes = statistics.fmean(training["seconds"] for training in trainings) / 60
+        steps = " or ".join(str(number) for number in sorted({training["steps"] for training in trainings}))
+        budgets = [f"{steps} steps, {minutes:.1f} minutes a seed"]
+    return " · ".join(part for part in (method["recipe"], *budgets, _machine(results[0])) if part)
+
+
+def _run(result: Result, columns: Sequence[Column]) -> Run:
+    label = "no seed" if result["seed"] is None else f"seed {result['seed']}"
+    return Run(label, result["evaluation"]["measured"], {column.key: _cell(result, column.key) for column in columns})
+
+
+def _cell(result: Result, key: str) -> Cell:
+    """One figure of one result."""
+    evaluation = result["evaluation"]
+    if key in evaluation["totals"]:
+        low, high = evaluation["intervals"].get(key) or (None, None)
+        return Cell(evaluation["totals"][key], low, high)
+    if key in evaluation["sets"]:
+        on_set = evaluation["sets"][key]
+        return Cell(on_set["value"], on_set["low"], on_set["high"], note=f"n = {on_set['clips']}")
+    if (name := key.removesuffix("_infinity")) in evaluation["sets"]:
+        return Cell(evaluation["sets"][name]["infinity"])
+    speed = result["speed"]
+    return Cell(float(speed[key]) if speed and key in _COSTS else None)
+
+
+def _summary(cells: Sequence[Cell], results: Sequence[Result], key: str) -> Cell:
+    """Several seeds in one figure: mean, deviation, and the interval over clips of what the seeds have on average."""
+    values = [cell.value for cell in cells if cell.value is not None]
+    if len(cells) == 1 or not values:
+        return cells[0]
+    low, high = mean_interval([row[key] for row in _mean_rows(results, key)], seed=0) or (None, None)
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    return Cell(statistics.fmean(values), low, high, spread or None, note=cells[0].note)
+
+
+def _mean_rows(results: Sequence[Result], key: str) -> list[dict[str, Any]]:
+    """Each clip's value, averaged over seeds; clips that a seed has no value for are left out."""
+    by_clip = defaultdict(list)
+    for result in results:
+        rows: list[Any] = result["evaluation"]["per_clip"]
+        for row in rows:
+            if row.get(key) is not None:
+                by_clip[row["clip"], row["source"], row["source_frame"]].append(row[key])
+    return [
+        {"clip": clip, "source": source, "source_frame": frame, key: statistics.fmean(values)}
+        for (clip, source, frame), values in by_clip.items()
+        if len(values) == len(results)
+    ]
+
+
+# --- comparison
+
+
+def _best(entries: Sequence[Entry], column: Column) -> Entry | None:
+    ranked = [entry for entry in entries if entry.is_ranked and entry.cells[column.key].value is not None]
+    if not ranked or not column.is_ranked:
+        return None
+    return min(ranked, key=lambda entry: _place(entry, column))
+
+
+def _place(entry: Entry, column: Column) -> tuple[bool, float, str]:
+    """Sorts from best to worst; last come those without a value, and those whose clips weren't all measured."""
+    value = entry.cells[column.key].value
+    if value is None or not entry.is_complete:
+        return True, 0.0, entry.title
+    return False, -value if column.higher_is_better else value, entry.title
+
+
+def _compare(entry: Entry, columns: Sequence[Column], best: Mapping[str, Entry]) -> Entry:
+    """The row with what is known about each figure in relation to the best of its column."""
+    cells = dict(entry.cells)
+    for column in columns:
+        if column.key not in best:
+            continue
+        if entry.is_ranked and cells[column.key].value == best[column.key].cells[column.key].value:
+            cells[column.key] = replace(cells[column.key], is_best=True)
+            continue
+        ours, theirs = (_mean_rows(row.results, column.key) for row in (entry, best[column.key]))
+        if difference := compare_rows(ours, theirs, column.key):
+            cell = replace(cells[column.key], difference=difference)
+            cells[column.key] = replace(cell, is_tied=entry.is_ranked and not cell.is_real)
+    return replace(entry, cells=cells)

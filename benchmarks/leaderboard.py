@@ -1,0 +1,159 @@
+"""The leaderboard as files: results in, ``LEADERBOARD.md`` and ``leaderboard.html`` out."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmarks import protocol
+from benchmarks.board import Board, Cell, Column, Entry, build_board
+from benchmarks.page import LIMIT, page
+from benchmarks.published import PUBLISHED, read_published
+from benchmarks.schema import Result, read_result
+from zoo.video.atomic import replaced_on_success
+
+MARKDOWN, PAGE = "LEADERBOARD.md", "leaderboard.html"
+
+_INTRODUCTION = """\
+# Leaderboard
+
+Written by `python -m benchmarks render` from `benchmarks/results`; don't edit. In brackets: 95 % bootstrap interval
+over clips. ±: standard deviation over training seeds. **Bold**: best method of a column. ≈: not told apart from the
+best on these clips (paired sign-flip test, p at least 0.05). Baselines bound each table and aren't ranked, nor is a
+method that failed on a clip.
+"""
+
+
+def render(
+    results: Path,
+    output: Path,
+    videos: Path | None = None,
+    hashes: Mapping[str, str] | None = None,
+    published: Path = PUBLISHED,
+    limit: int = LIMIT,
+) -> list[Board]:
+    """Writes ``LEADERBOARD.md`` and ``leaderboard.html``, and prints what was left out.
+
+    Args:
+        results: The folder of results, ``<protocol>/*.json``.
+        output: The folder to write to.
+        videos: A folder with ``<protocol>/<method>/<clip>.mp4`` that the page shows; None shows none.
+        hashes: Protocol -> its hash now; by default of ``benchmarks/protocols``.
+        published: What publications report.
+        limit: Bytes that the page may take; clips that don't fit are left out.
+
+    Returns:
+        The tables, in the order of the protocols' names.
+
+    Raises:
+        FileError: A result or ``published`` isn't as it should be, or nothing can be written to the output folder.
+    """
+    boards, left_out = read_boards(results, hashes, published)
+    for name, text in ((MARKDOWN, markdown(boards)), (PAGE, page(boards, videos, limit))):
+        with replaced_on_success(output / name) as temporary:
+            temporary.write_text(text, "utf-8")
+        print(output / name)
+    for line in left_out:
+        print(f"left out: {line}")
+    return boards
+
+
+def read_boards(
+    results: Path, hashes: Mapping[str, str] | None = None, published: Path = PUBLISHED
+) -> tuple[list[Board], list[str]]:
+    """The tables of a folder of results, and what was left out of them, a line each.
+
+    Results that were taken under another hash than their protocol has now belong to another table, and are left out; so
+    are folders that no protocol is called after.
+
+    Args:
+        results: The folder, ``<protocol>/*.json``.
+        hashes: Protocol -> its hash now; by default of ``benchmarks/protocols``.
+        published: What publications report.
+
+    Raises:
+        FileError: A result or ``published`` isn't as it should be.
+    """
+    hashes = protocol.hashes() if hashes is None else hashes
+    reported = read_published(published)
+    boards, left_out = [], []
+    for folder in sorted(path for path in results.glob("*/") if path.is_dir()):
+        if folder.name not in hashes:
+            left_out.append(f"{folder.name}/: no protocol has this name")
+            continue
+        current, stale = _current(folder, hashes[folder.name])
+        left_out += stale
+        if current:
+            boards.append(build_board(current, reported, stale))
+    return boards, left_out
+
+
+def markdown(boards: Sequence[Board]) -> str:
+    """The text of ``LEADERBOARD.md``."""
+    return "\n".join([_INTRODUCTION, *(_section(board) for board in boards)])
+
+
+def _current(folder: Path, expected: str) -> tuple[list[Result], list[str]]:
+    """Results under the protocol's present hash, and a line for each other one."""
+    current, stale = [], []
+    for path in sorted(folder.glob("*.json")):
+        result = read_result(path)
+        found = result["protocol"]["hash"]
+        if found == expected:
+            current.append(result)
+        else:
+            stale.append(f"{folder.name}/{path.name}: measured under hash {found}, the protocol now has {expected}")
+    return current, stale
+
+
+# --- Markdown
+
+
+def _section(board: Board) -> str:
+    heading = ["method", "clips", *(_heading(column) for column in board.columns)]
+    rows = [heading, ["---", *("---:" for _ in heading[1:])], *(_row(entry, board.columns) for entry in board.entries)]
+    parts = [
+        f"## {board.title}",
+        f"Protocol `{board.name}`, hash `{board.hash}`.",
+        "\n".join(f"| {' | '.join(row)} |" for row in rows),
+    ]
+    notes = [f"- *Left out*: {line}" for line in board.stale]
+    for entry in board.entries:
+        notes += [f"- *{entry.title}*, failed on {clip}: {text}" for clip, text in entry.errors.items()]
+        notes += [f"- *{entry.title}*, {name} was skipped: {reason}" for name, reason in entry.skipped.items()]
+    for title, row in board.published:
+        notes.append(
+            f"- *Published*, {title} on {row.data} ({row.resolution}): {row.figures_in_words}. {row.source}, "
+            f"{row.table}. {row.differs}"
+        )
+    if notes:
+        parts.append("\n".join(_escaped(note) for note in notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def _heading(column: Column) -> str:
+    return column.label if column.is_ranked else f"{column.label} ({column.unranked_because})"
+
+
+def _row(entry: Entry, columns: Sequence[Column]) -> list[str]:
+    kind = "" if entry.kind == "method" else f" ({entry.kind})"
+    seeds = f", {len(entry.runs)} seeds" if len(entry.runs) > 1 else ""
+    clips = str(entry.measured) if entry.is_complete else f"{entry.measured} of {entry.expected}, not ranked"
+    name = _escaped(f"{entry.title}{kind}, {entry.made_by}{seeds}")
+    return [name, clips, *(_figure(column, entry.cells[column.key]) for column in columns)]
+
+
+def _figure(column: Column, cell: Cell) -> str:
+    text = column.number(cell.value)
+    if cell.is_best:
+        text = f"**{text}**"
+    if cell.is_tied:
+        text += " ≈"
+    if cell.spread is not None:
+        text += f" ± {column.number(cell.spread)}"
+    if cell.low is not None:
+        text += f" [{column.number(cell.low)}, {column.number(cell.high)}]"
+    return f"{text} ({cell.note})" if cell.note else text
+
+
+def _escaped(text: str) -> str:
+    """Text that can't end a table's cell or a line of a list."""
+    return " ".join(text.split()).replace("|", "\\|")

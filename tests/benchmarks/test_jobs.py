@@ -1,0 +1,78 @@
+"""Which jobs there are, and how they are divided."""
+
+import pytest
+import tiny_protocol
+
+from benchmarks.jobs import find_jobs, groups, share
+from benchmarks.protocol import Suite, find_suite, read_protocol
+from zoo.baselines import BASELINES
+from zoo.errors import ZooError
+
+
+@pytest.fixture
+def suite(tmp_path):
+    first = read_protocol(tiny_protocol.write(tmp_path, "reconstruction"))
+    second = read_protocol(tiny_protocol.write(tmp_path, "cross", data={"pairs": "cross_identity"}))
+    return Suite((first, second), seeds=(0, 1, 2))
+
+
+METHODS = [*BASELINES, "first_order_motion_model"]
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 5, 40])
+def test_parts_are_exactly_the_whole(suite, parts):
+    jobs, _ = find_jobs(suite, METHODS)
+    divided = [share(jobs, part, parts) for part in range(1, parts + 1)]
+    assert sorted(job.label for part in divided for job in part) == sorted(job.label for job in jobs)
+    assert len(jobs) == len({job.label for job in jobs}) == 2 * (3 + 3)
+    for part in divided:  # a training belongs to one part alone
+        others = {job.training_name for other in divided if other is not part for job in other}
+        assert not {job.training_name for job in part} & (others - {None})
+
+
+@pytest.mark.parametrize("part", [0, 4])
+def test_parts_that_do_not_exist(suite, part):
+    with pytest.raises(ZooError, match="from 1 to 3"):
+        share(find_jobs(suite, METHODS)[0], part, 3)
+
+
+def test_protocols_share_a_training(suite):
+    jobs, _ = find_jobs(suite, ["first_order_motion_model"], seeds=[0, 1])
+    assert [[job.protocol.name for job in group] for group in groups(jobs)] == 2 * [["reconstruction", "cross"]]
+
+
+def test_another_budget_is_another_protocol_and_training(suite):
+    ours, theirs = find_jobs(suite, METHODS[-1:])[0][0], find_jobs(suite, METHODS[-1:], steps=30)[0][0]
+    assert ours.protocol.hash != theirs.protocol.hash
+    assert ours.training_name != theirs.training_name
+    assert theirs.training()["trainer"]["max_steps"] == 30
+
+
+def test_a_known_subject_is_trained_on_the_first_part(tmp_path):
+    (job,), _ = find_jobs(find_suite("synthetic-64-later-motion"), ["first_order_motion_model"])
+    config = job.training()
+    assert config["data"]["later_motion"] == 0.2
+    assert config["data"]["synthetic"]["train_identities"] == 1
+
+
+def test_methods_whose_conditions_are_missing_are_left_out(tmp_path):
+    suite = Suite((read_protocol(tiny_protocol.write(tmp_path, provides=["mask"])),))
+    jobs, left_out = find_jobs(suite, ["nearest_frame", "oracle"])
+    assert [job.entry.name for job in jobs] == ["oracle"]
+    assert left_out == ["tiny: nearest_frame needs pose, which its clips don't have"]
+
+
+def test_recipes_and_weights_from_anywhere(suite, tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("model:\n  class_path: zoo.baselines.CopySource\ndata:\n  source_frames: 1\n")
+    jobs, _ = find_jobs(suite, [str(recipe)], seeds=[5])
+    assert jobs[0].label == "reconstruction: copy_source (mine-seed5)"
+    weights = tmp_path / "best.safetensors"
+    weights.write_bytes(b"")
+    (job, _), _ = find_jobs(suite, METHODS[-1:], weights=[f"{METHODS[-1]}={weights}"])
+    assert (job.variant, job.seed, job.training()) == ("weights-best", None, None)
+    for wrong in ("first_order_motion_model", f"nobody={weights}"):
+        with pytest.raises(ZooError, match="--weights"):
+            find_jobs(suite, METHODS[-1:], weights=[wrong])
+    with pytest.raises(ZooError, match="there is no method 'nobody'"):
+        find_jobs(suite, ["nobody"])

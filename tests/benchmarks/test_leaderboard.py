@@ -1,0 +1,439 @@
+"""The leaderboard: what it says of results, and the page in a real browser."""
+
+import json
+import re
+import shutil
+import statistics
+import subprocess
+from fractions import Fraction
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from made_up import HASH, made_up, write
+
+from benchmarks import tracking
+from benchmarks.__main__ import main
+from benchmarks.board import build_board
+from benchmarks.leaderboard import MARKDOWN, PAGE, markdown, read_boards, render
+from benchmarks.metadata import RESULTS
+from benchmarks.page import page, scatter, table, training_curves
+from benchmarks.published import PUBLISHED, read_published
+from benchmarks.schema import ResultError, validate
+from benchmarks.statistics import compare
+from zoo.errors import FileError
+from zoo.loading import list_methods
+from zoo.video import VideoWriter
+
+ROOT = Path(__file__).resolve().parents[2]
+PROTOCOL = "synthetic-64-reconstruction"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def usual():
+    """Two methods that can't be told apart, one that is worse, one that failed on a clip, baselines."""
+    return [
+        made_up("oracle", kind="baseline", quality=0.05, speed=None),
+        made_up("copy_source", kind="baseline", quality=2.0, speed=4000.0),
+        *(made_up("first_order_motion_model", seed=seed, quality=1 + 0.01 * seed) for seed in range(3)),
+        *(made_up("dwnet", seed=seed, quality=1.02 - 0.01 * seed, speed=12.0) for seed in range(3)),
+        made_up("deep_spatial_transformation", quality=1.3, speed=20.0),
+        made_up("everybody_dance_now", quality=0.5, errors=2, speed=3.0),
+    ]
+
+
+@pytest.fixture(scope="module")
+def board():
+    return build_board(usual())
+
+
+def entry(board, method):
+    return next(entry for entry in board.entries if entry.method == method)
+
+
+def column(board, key):
+    return next(column for column in board.columns if column.key == key)
+
+
+# --- what a table says
+
+
+def test_made_up_results_are_as_the_harness_writes_them():
+    for result in usual():
+        validate(result)
+
+
+def test_seeds_are_one_row_of_their_mean_and_deviation(board):
+    runs = [result for result in usual() if result["method"]["name"] == "first_order_motion_model"]
+    totals = [run["evaluation"]["totals"]["l1"] for run in runs]
+    cell = entry(board, "first_order_motion_model").cells["l1"]
+    assert cell.value == pytest.approx(statistics.fmean(totals))
+    assert cell.spread == pytest.approx(statistics.stdev(totals))
+    assert cell.low < cell.value < cell.high
+    assert [run.cells["l1"].value for run in entry(board, "first_order_motion_model").runs] == totals
+
+
+def test_a_single_seed_keeps_the_interval_of_its_result(board):
+    result = next(result for result in usual() if result["method"]["name"] == "deep_spatial_transformation")
+    cell = entry(board, "deep_spatial_transformation").cells["psnr"]
+    assert [cell.low, cell.high] == result["evaluation"]["intervals"]["psnr"]
+    assert cell.spread is None
+
+
+def test_the_best_is_a_complete_method_and_no_baseline(board):
+    for key, direction in (("l1", min), ("psnr", max)):
+        ranked = [e for e in board.entries if e.method in ("first_order_motion_model", "dwnet")]
+        best = direction(ranked, key=lambda e: e.cells[key].value)
+        marked = [e.method for e in board.entries if e.cells[key].is_best]
+        assert marked == [best.method]
+        assert board.best[key] == best.title
+
+
+def test_differences_are_those_of_the_paired_comparison(board):
+    (best,) = [e for e in board.entries if e.cells["l1"].is_best]
+    other = entry(board, "deep_spatial_transformation")
+    by_clip = []
+    for rows in (other, best):
+        values = [[row["l1"] for row in result["evaluation"]["per_clip"]] for result in rows.results]
+        by_clip.append([statistics.fmean(seeds) for seeds in zip(*values, strict=True)])
+    expected = compare(*by_clip)
+    assert other.cells["l1"].difference.difference == pytest.approx(expected.difference)
+    assert other.cells["l1"].is_real
+    assert not other.cells["l1"].is_tied
+    (tied,) = [e for e in board.entries if e.cells["l1"].is_tied]
+    assert {tied.method, best.method} == {"first_order_motion_model", "dwnet"}
+    assert not tied.cells["l1"].is_real
+
+
+def test_a_method_that_failed_on_a_clip_is_not_ranked(board):
+    failed = entry(board, "everybody_dance_now")  # though its figures are the best
+    assert (failed.measured, failed.expected) == (14, 16)
+    assert board.entries[-1] is failed
+    assert not any(cell.is_best or cell.is_tied for cell in failed.cells.values())
+    assert "| 14 of 16, not ranked |" in markdown([board])
+    assert "failed on person-15: ValueError: NaN" in markdown([board])
+    assert "<b>person-15</b>: ValueError: NaN" in page([board])
+
+
+def test_the_order_is_from_best_to_worst_with_the_baselines_as_bounds(board):
+    assert board.ordered_by == "lpips_alex"
+    methods = [entry.method for entry in board.entries]
+    assert methods[0] == "oracle"
+    assert methods[-3:] == ["deep_spatial_transformation", "copy_source", "everybody_dance_now"]
+
+
+def test_few_clips_make_the_set_distance_a_diagnostic(board):
+    assert column(board, "fvd").unranked_because == "diagnostic, not ranked"
+    assert not any(entry.cells["fvd"].is_best for entry in board.entries)
+    assert "n = 64" in entry(board, "dwnet").cells["fvd"].note
+    assert entry(board, "deep_spatial_transformation").cells["fvd_infinity"].value == pytest.approx(0.8 * 900 * 1.3)
+    many = build_board([made_up("dwnet", fvd_clips=256), made_up("other", fvd_clips=256, quality=2)])
+    assert entry(many, "dwnet").cells["fvd"].is_best
+    uneven = build_board([made_up("dwnet", fvd_clips=256), made_up("other", fvd_clips=300)])
+    assert column(uneven, "fvd").unranked_because == "n differs, not ranked"
+
+
+def test_speed_of_different_machines_is_not_ranked(board):
+    assert entry(board, "first_order_motion_model").cells["frames_per_second"].is_best  # the baseline is faster
+    two = build_board([made_up("dwnet"), made_up("other", processor="Another", speed=90.0)])
+    assert column(two, "frames_per_second").unranked_because == "machines differ, not ranked"
+    assert column(two, "parameters").is_ranked
+
+
+def test_runs_on_two_machines_are_two_rows():
+    board = build_board([made_up("dwnet", seed=0), made_up("dwnet", seed=1, processor="Another")])
+    assert [len(entry.runs) for entry in board.entries] == [1, 1]
+
+
+def test_metrics_that_were_skipped_are_missing_figures_with_their_reason():
+    without = made_up("dwnet")
+    for part in ("totals", "intervals"):
+        del without["evaluation"][part]["lpips_alex"]
+    without["evaluation"]["skipped"] = {"lpips_alex": "run `zoo weights install lpips`"}
+    board = build_board([without, made_up("other")])
+    assert entry(board, "dwnet").cells["lpips_alex"].value is None
+    assert "lpips_alex was skipped: run `zoo weights install lpips`" in markdown([board])
+    assert "run `zoo weights install lpips`" in page([board])
+
+
+def test_a_row_says_what_its_training_cost(board):
+    assert "1000 steps, 7.0 minutes a seed" in entry(board, "dwnet").made_by  # 6, 7 and 8 minutes
+    assert "1000 steps, 6 minutes" in entry(board, "deep_spatial_transformation").made_by
+
+
+def test_charts_show_methods_that_have_speed_and_training(board):
+    drawn = scatter(board)
+    for method in ("First Order Motion Model", "Dwnet", "Everybody Dance Now"):
+        assert f">{method}</text>" in drawn
+    assert drawn.count("<circle") == 4
+    assert drawn.count('class="bound"') == 2  # baselines
+    assert scatter(build_board([made_up("dwnet", speed=None)])) is None
+    curves = training_curves(board)
+    assert next(iter(curves)) == "Validation"
+    (validation,) = curves["Validation"]  # val/l1: the baseline beside it never changes
+    assert validation.count('class="line"') == 8  # a line per seed
+    assert "Losses of Dwnet" in curves
+
+
+# --- files
+
+
+@pytest.fixture
+def results(tmp_path):
+    for result in usual():
+        write(tmp_path / "results", result)
+    return tmp_path / "results"
+
+
+def test_results_under_another_hash_are_refused_with_a_line(results, tmp_path, capsys):
+    write(results, made_up("dwnet", seed=9, hash="feedfeedfeed"))
+    write(results, made_up("dwnet", protocol="forgotten"))
+    (board,) = render(results, tmp_path, hashes={PROTOCOL: HASH})
+    assert len(entry(board, "dwnet").runs) == 3
+    line = f"{PROTOCOL}/dwnet--synthetic-64-seed9--processor.json: measured under hash feedfeedfeed, the protocol now"
+    printed = capsys.readouterr().out
+    assert f"left out: {line}" in printed
+    assert "left out: forgotten/: no protocol has this name" in printed
+    assert line in (tmp_path / MARKDOWN).read_text()
+    assert line in (tmp_path / PAGE).read_text()
+    assert f"`{HASH}`" in (tmp_path / MARKDOWN).read_text()
+
+
+def test_a_broken_result_is_an_error_that_names_it(results):
+    path = next((results / PROTOCOL).glob("dwnet*"))
+    path.write_text(path.read_text().replace('"measured"', '"counted"'))
+    with pytest.raises(ResultError, match=path.name):
+        read_boards(results, {PROTOCOL: HASH})
+
+
+def test_the_committed_tables_are_what_the_committed_results_say():
+    if not (ROOT / MARKDOWN).is_file():
+        pytest.skip(f"no {MARKDOWN} is committed")
+    boards, _ = read_boards(RESULTS)
+    remedy = "run `python -m benchmarks render`"
+    assert (ROOT / MARKDOWN).read_text("utf-8") == markdown(boards), remedy
+    shown = (ROOT / PAGE).read_text("utf-8")
+    assert len(shown.encode()) < 4_000_000
+    for board in boards:
+        assert table(board) in shown, f"{board.name}: {remedy}"
+
+
+def test_markdown_is_safe_from_what_errors_say():
+    result = made_up("dwnet", errors=1)
+    result["evaluation"]["errors"] = {"person-15": "a | b\nc <script>"}
+    result["method"]["title"] = "A|B"
+    text = markdown([build_board([result])])
+    assert "a \\| b c" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+    assert "<script>" not in page([build_board([result])]).replace("<script>\n", "", 1)
+
+
+# --- published figures
+
+
+def test_published_figures_stand_beside_their_method_only(board):
+    published = read_published()
+    shown = build_board([made_up("dwnet")], published)
+    assert {row.method for _, row in shown.published} == {"dwnet"}
+    text = markdown([shown])
+    for row in (row for row in published if row.method == "dwnet"):
+        assert row.figures_in_words in text
+        assert row.differs in text
+    assert '<tbody class="published">' in table(shown)
+
+
+def test_every_published_method_exists_and_says_where_its_figures_stand():
+    for row in read_published():
+        assert row.method in list_methods() or not (ROOT / "zoo" / "methods" / row.method).is_dir()
+        assert row.figures
+        assert all((row.source, row.table, row.data, row.resolution, row.differs))
+
+
+@pytest.mark.shared
+def test_published_figures_stand_in_the_specifications_without_a_mark_of_doubt(shared):
+    for row in read_published():
+        specification = (shared / "methods" / f"{row.method}.md").read_text()
+        for value in row.figures.values():
+            lines = [line for line in specification.splitlines() if re.search(rf"(?<![\d.]){value:g}0*(?!\d)", line)]
+            assert lines, f"{row.method}: {value}"
+            assert any("(u)" not in line and "[recollection]" not in line for line in lines), f"{row.method}: {value}"
+
+
+def test_an_incomplete_published_entry_is_refused(tmp_path):
+    entries = yaml.safe_load(PUBLISHED.read_text())
+    del entries[1]["table"]
+    path = tmp_path / "published.yaml"
+    path.write_text(yaml.safe_dump(entries))
+    with pytest.raises(FileError, match=r"published.yaml: entry 1.table: .*required"):
+        read_published(path)
+
+
+# --- videos and tracking
+
+
+@pytest.fixture
+def videos(tmp_path):
+    """Three clips by two methods, a grey level that changes in each frame."""
+    draw = torch.Generator().manual_seed(0)
+    for method in ("oracle", "dwnet"):
+        for number in range(3):
+            path = tmp_path / "videos" / PROTOCOL / method / f"person-{number:02d}--person-{number:02d}.mp4"
+            with VideoWriter(path, Fraction(25)) as writer:
+                writer.write(torch.randint(0, 255, (25, 3, 32, 32), dtype=torch.uint8, generator=draw))
+    return tmp_path / "videos"
+
+
+def test_videos_are_in_the_page_side_by_side_and_within_its_limit(board, videos):
+    whole = page([board], videos)
+    assert whole.count("<video ") == 6
+    assert re.findall(r"<figcaption>(.*?)</figcaption>", whole)[:2] == ["Oracle", "Dwnet"]
+    assert "src=" not in re.sub(r'src="data:video/mp4;base64,[A-Za-z0-9+/=]+"', "", whole)
+    smaller = page([board], videos, limit=len(whole.encode()) - 1000)
+    assert smaller.count("<video ") == 4  # a clip is shown by every method, or not at all
+    assert "1 more clips are left out" in smaller
+    assert len(smaller.encode()) < len(whole.encode()) - 1000
+
+
+def test_nothing_is_fetched_from_elsewhere(board):
+    text = re.sub(r"https?://www\.w3\.org/\S*", "", page([board]))
+    assert not re.search(r"(src|href)=|url\(|@import|https?://", text)
+
+
+@pytest.mark.slow
+def test_tables_and_videos_are_logged_to_wandb(results, videos, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    boards, _ = read_boards(results, {PROTOCOL: HASH})
+    tracking.log(boards, videos)
+    (stored,) = tmp_path.glob(f"wandb/offline-run-*/files/media/table/{PROTOCOL}/*.table.json")
+    logged = json.loads(stored.read_text())
+    rows = [dict(zip(logged["columns"], row, strict=True)) for row in logged["data"]]
+    for row, shown in zip(rows, boards[0].entries, strict=True):
+        assert row["method"] == shown.title
+        assert row["lpips_alex"] == pytest.approx(shown.cells["lpips_alex"].value)
+        assert row["lpips_alex low"] == pytest.approx(shown.cells["lpips_alex"].low)
+        assert row["measured"] == shown.measured
+    assert len(list(tmp_path.glob(f"wandb/offline-run-*/files/media/videos/{PROTOCOL}/*.mp4"))) == 6
+
+
+def test_the_command_writes_both_files(tmp_path, capsys):
+    main(["render", "--results", str(tmp_path / "none"), "--output", str(tmp_path)])
+    assert (tmp_path / MARKDOWN).read_text().startswith("# Leaderboard")
+    assert "</html>" in (tmp_path / PAGE).read_text()
+
+
+# --- in a browser
+
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
+
+
+def browse(path, tmp_path, address="", milliseconds=0):
+    """The document as the browser has it once scripts have run."""
+    options = [
+        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+        f"--user-data-dir={tmp_path / 'browser'}",
+        *([f"--virtual-time-budget={milliseconds}"] if milliseconds else []),
+    ]
+    command = [CHROMIUM, *options, "--dump-dom", path.as_uri() + address]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+class _Rows(HTMLParser):
+    """Titles of the rows of one table in their order, and what its headings say about sorting."""
+
+    def __init__(self, protocol):
+        super().__init__()
+        self.protocol, self.inside = protocol, False
+        self.titles, self.sorted_by, self.shown = [], {}, {}
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        if tag == "table":
+            self.inside = attributes.get("data-protocol") == self.protocol
+        if attributes.get("role") == "tabpanel":
+            self.shown[attributes["id"]] = "hidden" not in attributes
+        if self.inside and tag == "th" and "data-key" in attributes:
+            self.sorted_by[attributes["data-key"]] = attributes["aria-sort"]
+        if self.inside and tag == "th" and attributes.get("scope") == "row" and "data-value" in attributes:
+            self.titles.append(attributes["data-value"])
+
+
+def rows(document, protocol=PROTOCOL):
+    parser = _Rows(protocol)
+    parser.feed(document)
+    return parser
+
+
+@needs_browser
+@pytest.mark.slow
+def test_the_browser_sorts_by_the_column_of_the_address(board, tmp_path):
+    path = tmp_path / PAGE
+    path.write_text(page([board]), "utf-8")
+    for order, reverse in (("ascending", False), ("descending", True)):
+        found = rows(browse(path, tmp_path, f"#protocol={PROTOCOL}&sort=frames_per_second&order={order}"))
+        with_speed = [e for e in board.entries if e.is_complete and e.cells["frames_per_second"].value]
+        expected = sorted(with_speed, key=lambda e: e.cells["frames_per_second"].value, reverse=reverse)
+        assert found.titles[: len(expected)] == [e.title for e in expected]
+        assert set(found.titles[len(expected) :]) == {"Oracle", "Everybody Dance Now"}  # no figure; not ranked
+        assert {key: value for key, value in found.sorted_by.items() if value != "none"} == {"frames_per_second": order}
+
+
+PRESS = """<script>
+document.querySelector('[data-protocol="other"][role="tab"]').click();
+const heading = document.querySelector('table[data-protocol="other"] th[data-key="psnr"] button');
+heading.click();
+document.body.dataset.first = heading.closest("th").getAttribute("aria-sort");
+heading.click();
+const tab = document.querySelector('[role="tab"][aria-selected="true"]');
+const seeds = document.querySelector('table[data-protocol="other"] .seeds');
+seeds.click();
+document.body.dataset.seeds = seeds.closest("tbody").querySelectorAll(".seed:not([hidden])").length;
+document.body.dataset.address = location.hash;
+tab.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight"}));
+document.body.dataset.focused = document.activeElement.id;
+</script></body>"""
+
+
+@needs_browser
+@pytest.mark.slow
+def test_the_browser_follows_clicks_and_keys(board, tmp_path):
+    other = build_board([made_up(r["method"]["name"], protocol="other", seed=r["seed"]) for r in usual()[2:]])
+    path = tmp_path / PAGE
+    path.write_text(page([board, other]).replace("</body>", PRESS), "utf-8")
+    document = browse(path, tmp_path)
+    found = rows(document, "other")
+    assert 'data-first="descending"' in document  # the best first: more decibels are better
+    assert found.sorted_by["psnr"] == "ascending"
+    assert 'data-seeds="3"' in document
+    assert 'data-address="#protocol=other&amp;sort=psnr&amp;order=ascending"' in document
+    assert f'data-focused="tab-{PROTOCOL}"' in document
+    assert found.shown == {PROTOCOL: True, "other": False}
+
+
+WATCH = """<script>
+const film = document.querySelector(".film");
+const films = [...film.querySelectorAll("video")];
+film.dispatchEvent(new PointerEvent("pointerenter", {pointerType: "mouse"}));
+setTimeout(() => {
+  document.body.dataset.times = films.map((video) => video.currentTime).join(" ");
+  document.body.dataset.errors = films.filter((video) => video.error).length;
+  film.dispatchEvent(new PointerEvent("pointerleave", {pointerType: "mouse"}));
+  document.body.dataset.paused = films.every((video) => video.paused);
+}, 1500);
+</script></body>"""
+
+
+@needs_browser
+@pytest.mark.slow
+def test_the_browser_plays_the_videos(board, videos, tmp_path):
+    path = tmp_path / PAGE
+    path.write_text(page([board], videos).replace("</body>", WATCH), "utf-8")
+    document = browse(path, tmp_path, milliseconds=4000)
+    times = re.search(r'data-times="([^"]*)"', document)[1].split()
+    assert len(times) == 2
+    assert all(float(time) > 0 for time in times)
+    assert 'data-errors="0"' in document
+    assert 'data-paused="true"' in document
