@@ -23,24 +23,27 @@ class FeatureNetwork(nn.Module):
     Args:
         layers: The stack, as torchvision's ``features``.
         taps: Numbers of the layers whose outputs are returned, increasing.
+        normalise: Bring pictures to ImageNet's mean and deviation first; without, the layers get them as they are.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, layers: nn.Sequential, taps: Sequence[int]) -> None:
+    def __init__(self, layers: nn.Sequential, taps: Sequence[int], normalise: bool = True) -> None:
         super().__init__()
         self.features = layers[: taps[-1] + 1]
         self.taps = tuple(taps)
-        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN, device="cpu").view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(_IMAGENET_STD, device="cpu").view(3, 1, 1), persistent=False)
+        mean, std = (_IMAGENET_MEAN, _IMAGENET_STD) if normalise else ((0.0,) * 3, (1.0,) * 3)
+        self.register_buffer("mean", torch.tensor(mean, device="cpu").view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std, device="cpu").view(3, 1, 1), persistent=False)
         self.requires_grad_(False)
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
         """Computes the taps' features.
 
         Args:
-            pictures: (N, 3, H, W), RGB in [0, 1]; normalised here with ImageNet's mean and deviation.
+            pictures: (N, 3, H, W), RGB in [0, 1]; normalised here with ImageNet's mean and deviation, unless the
+                network was built without.
 
         Returns:
             One (N, C, h, w) per tap.
@@ -114,19 +117,22 @@ _LAYERS: dict[FeatureNetworkName, Callable[[], nn.Sequential]] = {
 _LPIPS_FILES = {"alexnet": "lpips_alex", "vgg16": "lpips_vgg16"}
 
 
-def feature_network(name: FeatureNetworkName, taps: Sequence[int] | None = None) -> FeatureNetwork:
+def feature_network(
+    name: FeatureNetworkName, taps: Sequence[int] | None = None, normalise: bool = True
+) -> FeatureNetwork:
     """A feature network with torchvision's ImageNet weights.
 
     Args:
         name: ``alexnet`` and ``vgg16`` take their weights from the files of LPIPS, which hold torchvision's, or from
             torchvision's own; ``vgg19`` through timm, or from torchvision's own.
         taps: Layers whose outputs are returned; by default those of the perceptual loss (``PERCEPTUAL_TAPS``).
+        normalise: As for :class:`FeatureNetwork`.
 
     Raises:
         MissingWeightsError: The weights aren't here; names the command that fetches them.
     """
     with torch.device("meta"):  # neither memory nor random numbers for weights that are replaced at once
-        network = FeatureNetwork(_LAYERS[name](), taps or PERCEPTUAL_TAPS[name])
+        network = FeatureNetwork(_LAYERS[name](), taps or PERCEPTUAL_TAPS[name], normalise)
     return network.load_features(_imagenet_weights(name))
 
 

@@ -18,17 +18,24 @@ class PerceptualLoss:
     Args:
         network: A published network by name, or any :class:`FeatureNetwork`.
         weights: One per tap, shallow to deep.
+        normalise: Whether a network that is given by name brings pictures to ImageNet's mean and deviation.
 
     Raises:
         ValueError: The number of weights isn't that of the taps.
         MissingWeightsError: At the first call: the weights aren't on this machine; names the command.
     """
 
-    def __init__(self, network: FeatureNetworkName | FeatureNetwork, weights: Sequence[float] = (1.0,) * 5) -> None:
+    def __init__(
+        self,
+        network: FeatureNetworkName | FeatureNetwork,
+        weights: Sequence[float] = (1.0,) * 5,
+        normalise: bool = True,
+    ) -> None:
         if isinstance(network, FeatureNetwork):
             taps, self._network = network.taps, Frozen(partial(_itself, network))
         else:
-            taps, self._network = PERCEPTUAL_TAPS[network], Frozen(partial(feature_network, network))
+            build = partial(feature_network, network, normalise=normalise)
+            taps, self._network = PERCEPTUAL_TAPS[network], Frozen(build)
         if len(weights) != len(taps):
             raise OptionError(f"the perceptual network has {len(taps)} taps, but there are {len(weights)} weights")
         self.weights = tuple(weights)
@@ -37,7 +44,7 @@ class PerceptualLoss:
         """Computes the loss at one scale; pyramids are the caller's business.
 
         Args:
-            prediction: (N, 3, H, W), RGB in [0, 1].
+            prediction: (N, 3, H, W), RGB in [0, 1]; any range without ``normalise``.
             target: The same shape; detached here.
 
         Returns:
