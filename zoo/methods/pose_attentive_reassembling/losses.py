@@ -1,0 +1,87 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.warp import RandomTransform, in_float32
+
+
+class LossWeights(TypedDict, total=False):
+    """Weight of each loss term; 0 switches the term off.
+
+    Attributes:
+        perceptual: One weight for each tapped layer of the perceptual network.
+        generator_gan: Adversarial term of the generator; 0 leaves the discriminator untrained.
+        discriminator_gan: Adversarial term of the discriminator.
+        feature_matching: One weight for each discriminator block.
+        equivariance: Keypoints follow a known deformation.
+        cross: The whole cross-identity pass, after its warm-up; 0 trains by self-reconstruction alone.
+        mask: Keeps the foreground small: mean of the mask.
+    """
+
+    perceptual: list[float]
+    generator_gan: float
+    discriminator_gan: float
+    feature_matching: list[float]
+    equivariance: float
+    cross: float
+    mask: float
+
+
+DEFAULTS: LossWeights = {
+    "perceptual": [10, 10, 10, 10, 10],
+    "generator_gan": 1,
+    "discriminator_gan": 1,
+    "feature_matching": [10, 10, 10, 10],
+    "equivariance": 10,
+    "cross": 1,
+    "mask": 0,
+}
+"""Ours, after First Order Motion's: the paper's weights aren't known to us."""
+
+
+@dataclass(frozen=True)
+class CrossPass:
+    """A transfer from A's frames to another person B, and from the result back to A.
+
+    Attributes:
+        weight: Of all its loss terms, in this step.
+        other: (B, N, 3, H, W) true frames of B.
+        pseudo: (B, T, 3, H, W) the pseudo driving frames: B in the poses of A's driving frames.
+        returned: (B, T, 3, H, W) A, driven by them; should be A's driving frames.
+        keypoints: (B, T, K, 2) of the pseudo driving frames.
+    """
+
+    weight: float
+    other: Tensor
+    pseudo: Tensor
+    returned: Tensor
+    keypoints: Tensor
+
+
+def feature_matching(real: Sequence[Tensor], generated: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """Weighted mean absolute difference of the discriminator's features, summed over its blocks."""
+    pairs = zip(weights, real, generated, strict=True)
+    return torch.stack([weight * F.l1_loss(ours, truth.detach()) for weight, truth, ours in pairs]).sum()
+
+
+@in_float32
+def equivariance(keypoints: Tensor, transformed: Tensor, transform: RandomTransform) -> Tensor:
+    """Keypoints of the deformed frame, moved back, are those of the frame: mean |K(d) - T(K(T o d))|.
+
+    Args:
+        keypoints: (N, K, 2) of frames.
+        transformed: (N, K, 2) of the frames that ``transform`` deformed.
+        transform: One deformation per frame.
+    """
+    return (keypoints - transform.positions(transformed)).abs().mean()
+
+
+def ramp(epoch: float, start: float, length: float) -> float:
+    """0 up to the epoch ``start``, 1 from ``start + length`` on, and a straight line between."""
+    if epoch < start:
+        return 0.0
+    return 1.0 if epoch >= start + length else (epoch - start) / length
