@@ -1,4 +1,4 @@
-"""The methods. A folder here with an ``__init__.py`` that exports one class is a method; nothing else registers it."""
+"""The methods. A folder here with an ``__init__.py`` that exports classes is a method; nothing else registers it."""
 
 from importlib import import_module
 from pkgutil import iter_modules
@@ -10,11 +10,14 @@ def discover() -> dict[str, type[AnimationModule]]:
     """Imports every method's folder.
 
     Returns:
-        Folder name -> the one LightningModule class that the folder exports.
+        Folder name -> the LightningModule class of its ``module.py``, and class name -> each variant of the method that
+        the folder exports besides.
     """
     methods = {}
     for package in iter_modules(__path__):
         module = import_module(f"{__name__}.{package.name}")
-        (name,) = module.__all__
-        methods[package.name] = getattr(module, name)
+        for name in module.__all__:
+            method = getattr(module, name)
+            is_main = method.__module__ == f"{module.__name__}.module"
+            methods[package.name if is_main else name] = method
     return methods
