@@ -106,7 +106,7 @@ def main() -> None:
     """Measures, prints and writes the result."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.metric_cost", description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=int, default=64, help="clips in each set")
-    parser.add_argument("--threads", type=int, default=2, help="threads of computation")
+    parser.add_argument("--threads", type=int, default=1, help="threads of computation")
     parser.add_argument("--machine", default=machine_name(), help="part of the result's file name")
     parser.add_argument("--output", type=Path, help="the result's path; by default in benchmarks/results")
     options = parser.parse_args()

@@ -19,7 +19,6 @@ from benchmarks.jobs import Job, Settings
 from benchmarks.schema import Training
 from zoo.errors import ZooError
 from zoo.report import write_json
-from zoo.training import fastest_precision
 
 POINTS = 100
 """Of a curve in a result; a longer one is thinned out."""
@@ -53,9 +52,8 @@ def train(job: Job, settings: Settings, device: str) -> Trained:
         if not finished.is_file():
             config["data"] |= {key: job.protocol.data_options(settings.data)[key] for key in ("path", "split")}
             config["trainer"] |= {"default_root_dir": str(folder), "accelerator": device}
-            config["trainer"].setdefault("precision", fastest_precision())
             seconds = _fit(folder, config, lock)
-            precision = config["trainer"]["precision"]
+            precision = config["trainer"].get("precision", "32-true")
             write_json(finished, {"seconds": seconds, "steps": config["trainer"]["max_steps"], "precision": precision})
         done = json.loads(finished.read_text("utf-8"))
     return Trained(_newest(folder, "weights.safetensors"), _describe(folder, done, device))

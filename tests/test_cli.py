@@ -33,7 +33,9 @@ def test_a_misspelt_command_gets_one_line_with_the_right_spelling():
     assert done.stderr.strip() == "zoo animat: there is no such command; did you mean 'animate'?"
 
 
-@pytest.mark.parametrize("command", [["animate"], ["prepare"], ["score"], ["demo"], ["weights", "install"], ["weights", "list"]])
+@pytest.mark.parametrize(
+    "command", [["animate"], ["prepare"], ["score"], ["demo"], ["weights", "install"], ["weights", "list"]]
+)
 def test_functions_explain_themselves(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])

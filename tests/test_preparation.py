@@ -168,5 +168,5 @@ def test_mistaken_options_are_explained(options, problem):
 
 
 def test_a_missing_video_is_named(tmp_path):
-    with pytest.raises(DataError, match="gone.mp4: doesn't exist"):
+    with pytest.raises(DataError, match=r"gone\.mp4: doesn't exist"):
         prepare([str(tmp_path / "gone.mp4")], pose=True)

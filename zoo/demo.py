@@ -41,7 +41,7 @@ def demo(output: str = "demo", steps: int = 1000, clips: int = 4) -> Path:
     length = ["--trainer.max_steps", str(steps), "--trainer.val_check_interval", str(steps)]
     training.run(["fit", *common, *length, "--trainer.precision", training.fastest_precision()])
     for task in ([], ["--data.pairs", "cross_identity"]):
-        training.run(["test", *common, "--ckpt_path", "last", *task])
+        training.run(["test", *common, "--ckpt_path", "last", "--trainer.precision", "32-true", *task])
 
     run = training.latest_checkpoint(Path(output) / discover()[METHOD].__name__).parents[1]
     method = load_weights(run / "weights.safetensors", discover()[METHOD])

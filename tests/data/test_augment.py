@@ -223,3 +223,17 @@ def test_bytes_become_the_ranges_of_the_batch():
     assert floats["frame"].dtype == torch.int64
     assert floats["valid"].dtype == torch.bool
     assert batch["source_iuv"][0, 0, 1, 0, 0] == 255
+
+
+def test_another_person_is_varied_on_their_own(batch):
+    options = {"horizontal_flip": True, "time_flip": True, "rotation": 20.0, "brightness": 0.3}
+    own, other = (draw_parameters(options, 0, range(B), (H, W), other=other) for other in (False, True))
+    assert not own["transform"].equal(other["transform"])
+    renamed = {f"other{key.removeprefix('source')}": value for key, value in batch.items() if key.startswith("source")}
+    ours = augment(renamed, other, BODY_18)
+    sources = {key: value for key, value in batch.items() if key.startswith("source")}
+    expected = augment(sources, other, BODY_18)
+    assert len(ours) == 5
+    for key, value in expected.items():
+        found = ours[f"other{key.removeprefix('source')}"]
+        assert found.equal(value) if isinstance(value, torch.Tensor) else found == value

@@ -33,10 +33,10 @@ def fitted(source, conditions=(), pose_window=0, budget=1 << 20, size=(8, 8)) ->
 
 
 def training(source, *, clips=None, conditions=(), pose_window=0, source_frames=1, driving_frames=1, stride=1, fps=None,
-             repeats=1, by_identity=False, seed=0) -> TrainingClips:  # fmt: skip
+             repeats=1, by_identity=False, seed=0, **more) -> TrainingClips:  # fmt: skip
     return TrainingClips(
         clips or source.clips("train"), fitted(source, conditions, pose_window),
-        source_frames, driving_frames, stride, fps, repeats, by_identity, seed,
+        source_frames, driving_frames, stride, fps, repeats, by_identity, seed, **more,
     )  # fmt: skip
 
 
@@ -172,3 +172,49 @@ def test_a_clip_that_breaks_later_is_replaced_unless_strict(tmp_path):
     assert replaced["driving_clip"] == "train/c.png"
     assert replaced["index"] == 1
     assert same(broken[0], before[0])
+
+
+# --- several sources, and other people
+
+
+def test_sources_apart_are_all_frames_that_dont_drive(source):
+    data = training(source, source_frames=3, driving_frames=4, stride=2, sources_apart=True)
+    seen = Counter()
+    for number in range(1500):
+        sample = data[number]
+        sources, driving = sample["source"][:, 1, 0, 0].tolist(), sample["frame"].tolist()
+        assert not set(sources) & set(driving)
+        seen.update((frame - driving[0]) % FRAMES for frame in sources if driving[0] == 5)
+    allowed = {(frame - 5) % FRAMES for frame in range(FRAMES)} - {0, 2, 4, 6}
+    assert set(seen) == allowed
+
+
+@pytest.mark.parametrize("by_identity", [False, True])
+def test_others_are_somebody_else(source, by_identity):
+    data = training(source, conditions=("pose",), by_identity=by_identity, other_frames=4)
+    pairs = Counter()
+    for number in range(300):
+        sample = data[number]
+        assert sample["other"].shape == (4, 3, 8, 8)
+        assert sample["other_identity"] != sample["driving_identity"]
+        poses = sample["other_pose"][:, 0, 0]  # joints move with the frame's number
+        expected = (2 * sample["other"][:, 1, 0, 0].float() / 4 + 1) / 8 - 1
+        torch.testing.assert_close(poses, expected)
+        pairs[sample["driving_identity"], sample["other_clip"]] += 1
+    assert {clip for identity, clip in pairs if identity == "ben"} == {"train/anna#1.png", "train/anna#2.png"}
+    assert {clip for identity, clip in pairs if identity == "anna"} == {"train/ben#1.png"}
+
+
+def test_asking_for_others_changes_nothing_else(source):
+    plain, more = training(source), training(source, other_frames=2)
+    for number in range(20):
+        sample = more[number]
+        assert same(plain[number], {key: value for key, value in sample.items() if not key.startswith("other")})
+
+
+def test_others_that_break_are_replaced(source, tmp_path):
+    data = training(source, other_frames=1)
+    (tmp_path / "train" / "anna#1.png").write_bytes(b"gone")
+    with pytest.warns(UserWarning, match="Another clip takes its place"):
+        samples = [data[number] for number in range(30)]
+    assert "train/anna#1.png" not in {sample["other_clip"] for sample in samples}

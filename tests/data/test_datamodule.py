@@ -115,6 +115,25 @@ def test_only_training_is_varied(folder):
         assert batch["driving"][..., 2, :, 0].lt(batch["driving"][..., 2, :, -1]).all()
 
 
+def test_other_people(folder):
+    augmentation = {"horizontal_flip": True}
+    recorder = run(folder, steps=5, augmentation=augmentation, source_frames=2, other_frames=3, sources_apart=True)
+    batch = recorder.batch
+    check_batch(batch)
+    assert batch["other"].shape == (2, 3, 3, 8, 8)
+    assert all(one != two for one, two in zip(batch["other_identity"], batch["source_identity"], strict=True))
+    mirrored = draw_parameters(augmentation, 0, batch["index"].tolist(), (8, 8), other=True)["mirrored"]
+    blue = batch["other"][:, 0, 2, 0]  # grows to the right in a picture that isn't mirrored
+    assert blue[:, 0].gt(blue[:, -1]).equal(mirrored)
+    assert not any(key.startswith("other") for evaluated in recorder.evaluated for key in evaluated)
+
+
+def test_one_person_has_no_others(tmp_path):
+    write_clips(tmp_path, ["train/anna#1.png", "train/anna#2.png", "test/x.png"], FRAMES)
+    with pytest.raises(DataError, match=r"shows one person in training.*other_frames"):
+        run(tmp_path, other_frames=1)
+
+
 def test_half_precision_throughout(folder):
     recorder = run(folder, steps=1, fit={"precision": "bf16-true"})
     assert recorder.batch["driving"].dtype == torch.bfloat16

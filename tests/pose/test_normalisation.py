@@ -113,8 +113,8 @@ def test_a_driver_who_stands_still_stands_in_the_targets_place(walk):
     ankles = placed[:, ANKLES, 1].mean(dim=1)
     assert float(ankles.max() - ankles.min()) < 4
     assert abs(float(ankles.median() - target.frames[:, 0].median())) < 1
+    released = PoseStatistics.fit(walk[:1].repeat(5, 1, 1), BODY_18, SIZE, "released")
     with pytest.raises(OptionError, match="nothing tells near from far"):
-        released = PoseStatistics.fit(walk[:1].repeat(5, 1, 1), BODY_18, SIZE, "released")
         PoseNormalisation.between(released, released)
 
 
@@ -159,13 +159,11 @@ def longer_legs(track, factor):
     """The same motion with longer shins and thighs, ankles in the same place."""
     stretched = track.clone()
     hips, knees, ankles = ([8, 11], [9, 12], [10, 13])
-    upper = [joint for joint in range(18) if joint not in (9, 10, 12, 13)]
     thigh, shin = track[:, knees] - track[:, hips], track[:, ankles] - track[:, knees]
     stretched[:, knees, :2] = (track[:, hips] + factor * thigh)[..., :2]
     stretched[:, ankles, :2] = (track[:, hips] + factor * (thigh + shin))[..., :2]
     rise = (stretched - track)[:, ankles, :2].mean(dim=1, keepdim=True)
     stretched[..., :2] -= rise
-    assert len(upper) == 14
     return stretched
 
 

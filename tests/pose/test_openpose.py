@@ -30,7 +30,7 @@ def test_round_trip_is_exact(tmp_path, skeleton):
     read = read_openpose(tmp_path / "poses")
     assert read.skeleton is not None
     assert read.skeleton.name == skeleton.name
-    assert [file.name for file in read.files][0] == "clip_000000000000_keypoints.json"
+    assert read.files[0].name == "clip_000000000000_keypoints.json"
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(read.people, people, strict=True))
 
 

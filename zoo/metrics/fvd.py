@@ -155,10 +155,10 @@ class I3DLogits:
 
     def features(self, clips: Tensor) -> Tensor:
         """Logits of clips (N, T, 3, 224, 224), RGB in [0, 1]; returns (N, 400)."""
-        network = self._network.on(clips.device)
+        clips = 2 * clips.transpose(1, 2) - 1
         if clips.device.type == "cpu":
-            network.to(memory_format=torch.channels_last_3d)  # an eighth faster there
-        return network(2 * clips.transpose(1, 2) - 1)
+            clips = clips.contiguous(memory_format=torch.channels_last_3d)  # a little faster there
+        return self._network(clips)
 
 
 FVD_VARIANTS: dict[str, Callable[[], FVD]] = {

@@ -71,7 +71,8 @@ class _Unit(nn.Module):
         self.norm = _Norm(outputs)
 
     def forward(self, features: Tensor) -> Tensor:
-        features = self.conv(_pad_same(features, self.kernel, self.stride))
+        features, padding = _pad_same(features, self.kernel, self.stride)
+        features = functional.conv3d(features, self.conv.weight, stride=self.stride, padding=padding)
         return functional.relu_(self.norm(features))
 
 
@@ -98,8 +99,9 @@ class _MaxPool(nn.Module):
         self.stride = stride
 
     def forward(self, features: Tensor) -> Tensor:
-        # Padded with zeros, which is as good as minus infinity behind a ReLU.
-        return functional.max_pool3d(_pad_same(features, self.kernel, self.stride), self.kernel, self.stride)
+        # Behind a ReLU it is all the same whether padding is zero or, as a pooling's own, minus infinity.
+        features, padding = _pad_same(features, self.kernel, self.stride)
+        return functional.max_pool3d(features, self.kernel, self.stride, padding)
 
 
 class _Mixed(nn.Module):
@@ -138,10 +140,19 @@ class _Logits(nn.Module):
         return self.conv(pooled).mean((2, 3, 4))
 
 
-def _pad_same(features: Tensor, kernel: Size, stride: Size) -> Tensor:
-    """TensorFlow's SAME padding with zeros: where it can't be even, the larger part comes last."""
-    padding: list[int] = []
-    for size, width, step in zip(features.shape[2:], kernel, stride, strict=True):
-        total = max((math.ceil(size / step) - 1) * step + width - size, 0)
-        padding = [total // 2, total - total // 2, *padding]  # `pad` begins with the last axis
-    return functional.pad(features, padding) if any(padding) else features
+def _pad_same(features: Tensor, kernel: Size, stride: Size) -> tuple[Tensor, Size]:
+    """TensorFlow's SAME padding: where it can't be even, the larger part comes last.
+
+    Returns:
+        The features, padded with zeros if it is uneven on some axis, and the padding that is left to the layer itself,
+        which saves a copy.
+    """
+    totals = [
+        max((math.ceil(size / step) - 1) * step + width - size, 0)
+        for size, width, step in zip(features.shape[2:], kernel, stride, strict=True)
+    ]
+    depth, height, width = (total // 2 for total in totals)
+    if not any(total % 2 for total in totals):
+        return features, (depth, height, width)
+    before_and_after = [part for total in reversed(totals) for part in (total // 2, total - total // 2)]
+    return functional.pad(features, before_and_after), (0, 0, 0)

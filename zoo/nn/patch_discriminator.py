@@ -2,6 +2,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import spectral_norm
 
+from zoo.nn.norm import InstanceNorm
+
 
 class DiscriminatorBlock(nn.Module):
     """4 x 4 convolution without padding, instance norm, leaky ReLU, 2 x 2 mean."""
@@ -9,7 +11,7 @@ class DiscriminatorBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, norm: bool, pool: bool, spectral: bool) -> None:
         super().__init__()
         self.conv = _conv(in_channels, out_channels, 4, spectral)
-        self.norm = nn.InstanceNorm2d(out_channels, affine=True) if norm else nn.Identity()
+        self.norm = InstanceNorm(out_channels, affine=True) if norm else nn.Identity()
         self.pool = pool
 
     def forward(self, x: Tensor) -> Tensor:

@@ -238,9 +238,9 @@ class StructureDriven(AdversarialTraining):
             correctness = []
             for level, layer in self.correspondence.items():
                 flow, target = motions[level].flow, target_maps[layer]
-                # AlexNet's maps are of other sizes than the flow, which is in pixels of its own map
-                scale = flow.new_tensor([t / f for t, f in zip(target.shape[:1:-1], flow.shape[:1:-1], strict=True)])
-                flow = flow * scale[:, None, None]
+                height, width = target.shape[-2:]
+                # the flow is in pixels of its own map, which AlexNet's maps aren't as large as
+                flow = flow * flow.new_tensor([width / flow.shape[-1], height / flow.shape[-2]])[:, None, None]
                 correctness.append(losses.sampling_correctness(flow, source_maps[layer], target, mask))
             terms["sampling_correctness"] = weights["sampling_correctness"] * torch.stack(correctness).sum()
         if weights["affine_regularisation"]:

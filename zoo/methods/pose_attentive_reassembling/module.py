@@ -386,8 +386,9 @@ class PoseAttentiveReassembling(AdversarialTraining):
         places = state.pose.keypoints if points is None else points.to(frames).expand(*frames.shape[:2], -1, -1)
         views = {"driving_points": over_frames(draw_points, frames, places)}
         maps = self.attention_maps(state, points).movedim(3, 0)  # N, B, t, Q, h, w
-        strongest = maps.amax(dim=(0, -2, -1))[..., None, None]  # of each query, among all frames
-        for number, looked_at in enumerate(maps / strongest):
+        more = (maps - 1 / maps[:, 0, 0, 0].numel()).clamp(min=0)  # than a query that looks everywhere alike
+        strongest = more.amax(dim=(0, -2, -1)).clamp(min=1e-6)[..., None, None]  # of each query, among all frames
+        for number, looked_at in enumerate(more / strongest):
             pictures = state.pictures[:, number, None].expand_as(frames)
             views[f"source_{number + 1}"] = over_frames(show_attention, pictures, looked_at)
         views |= {"object": state.rendered.object, "mask": state.rendered.mask.expand_as(frames)}
