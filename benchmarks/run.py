@@ -158,7 +158,7 @@ def run_job(job: Job, settings: Settings, device: torch.device) -> Result:
             "speed": speed,
             "arguments": plain_options(method.hparams),
             "data": data_options(data),
-            "weights": {"sha256": sha256_of(method.state_dict()), "file": weights.name if weights else None},
+            "weights": {"sha256": sha256_of(method.inference_state()), "file": weights.name if weights else None},
             "dataset": {"fingerprint": fingerprint},
             "versions": versions() | {name: version(name) for name in ("numpy", "scipy", "av", "decord2")},
             "machine": machine(device) | {"processor": processor()},

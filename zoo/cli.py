@@ -20,6 +20,8 @@ LIGHTNING_COMMANDS = {
 }
 """Run by stock LightningCLI."""
 
+STAGES = {"fit-stages": "train a method's stages in order: a folder of recipes; repeat it to resume"}
+
 FUNCTIONS = {
     "demo": ("zoo.demo:demo", "train on synthetic people for a few minutes and show the result"),
     "animate": ("zoo.animation:animate", "a picture and a driving video in, an animated video out"),
@@ -57,6 +59,10 @@ def run(command: str, arguments: list[str]) -> None:
         from zoo import training  # imports torch and Lightning, which `zoo --help` can do without
 
         training.run([command, *arguments])
+    elif command in STAGES:
+        from zoo import stages
+
+        stages.run(arguments)
     elif command in FUNCTIONS:
         _run_function(command, arguments)
     elif command == "--version":
@@ -64,15 +70,15 @@ def run(command: str, arguments: list[str]) -> None:
     elif command in ("--help", "-h", "help"):
         print(usage())
     else:
-        near = difflib.get_close_matches(command, [*LIGHTNING_COMMANDS, *FUNCTIONS], n=1)
+        near = difflib.get_close_matches(command, [*LIGHTNING_COMMANDS, *STAGES, *FUNCTIONS], n=1)
         hint = f"did you mean {near[0]!r}?" if near else "see `zoo --help`"
         raise ZooError(f"there is no such command; {hint}")
 
 
 def usage() -> str:
     """All commands, a line each."""
-    lines = LIGHTNING_COMMANDS | {name: line for name, (_, line) in FUNCTIONS.items()}
-    return USAGE.format(commands="\n".join(f"  {name:<10}{line}" for name, line in lines.items()))
+    lines = LIGHTNING_COMMANDS | STAGES | {name: line for name, (_, line) in FUNCTIONS.items()}
+    return USAGE.format(commands="\n".join(f"  {name:<11}{line}" for name, line in lines.items()))
 
 
 def _run_function(command: str, arguments: list[str]) -> None:

@@ -1,5 +1,7 @@
 from typing import ClassVar
 
+from torch import Tensor
+
 from zoo.base import AnimationModule
 from zoo.data import VideoDataModule
 
@@ -14,6 +16,10 @@ class Baseline(AnimationModule):
 
     title: ClassVar[str]
     """What tables call it."""
+
+    def inference_state(self) -> dict[str, Tensor]:
+        """What it keeps of the training clips."""
+        return self.state_dict()
 
     def prepare(self, data: VideoDataModule) -> None:
         """Looks at the training clips, once, before anything is animated. By default at nothing.
