@@ -71,10 +71,14 @@ class AdversarialTraining(AnimationModule):
         self.log(f"{phase.name}", total.detach(), prog_bar=True, logger=False, batch_size=size)
         self.log_dict({f"train/{phase.name}/{name}": term.detach() for name, term in terms.items()}, batch_size=size)
 
-    def on_train_epoch_end(self) -> None:
-        """Steps the schedulers once per epoch, as every official code does."""
+    def on_train_epoch_start(self) -> None:
+        """Steps the schedulers once per epoch, as every official code does.
+
+        At the start, up to the current epoch: a checkpoint may be from before or after the last epoch's end.
+        """
         for scheduler in self._schedulers():
-            scheduler.step()  # type: ignore[call-arg]
+            while scheduler.last_epoch < self.current_epoch:
+                scheduler.step()  # type: ignore[call-arg]
 
     def _schedulers(self) -> list[LRSchedulerTypeUnion]:
         schedulers = self.lr_schedulers() or []

@@ -51,7 +51,7 @@ class AnimationCLI(LightningCLI):
             "--logger", type=LoggerName, default="csv", help="where scalars and pictures go besides CSV"
         )
         parser.add_lightning_class_args(Evaluator, "evaluator")
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(ResumableCheckpoint, "checkpoint")
         parser.set_defaults(
             {"checkpoint.save_last": True, "checkpoint.every_n_train_steps": 500, "checkpoint.save_top_k": 0}
         )
@@ -101,10 +101,8 @@ class AnimationCLI(LightningCLI):
             super()._parse_ckpt_path()
 
     def after_fit(self) -> None:
-        """Writes the last checkpoint, which may be behind by some steps, and the weights that `zoo animate` takes."""
+        """Writes the weights that `zoo animate` takes."""
         folder = self.trainer.log_dir  # a broadcast: every process has to ask
-        if folder is not None and self.trainer.checkpoint_callbacks:
-            self.trainer.save_checkpoint(Path(folder) / "checkpoints" / "last.ckpt", weights_only=False)
         if self.trainer.is_global_zero and folder is not None:
             height, width = self.datamodule.size
             path = save_weights(
@@ -115,6 +113,34 @@ class AnimationCLI(LightningCLI):
                 steps=str(self.trainer.global_step),
             )
             print(f"weights for `zoo animate --weights`: {path}")
+
+
+class ResumableCheckpoint(ModelCheckpoint):
+    """Lightning's checkpoints, with a ``last.ckpt`` of the very step at which training ended.
+
+    Lightning counts an epoch that ``max_steps`` or a stop signal cuts short like one that was gone through. In the
+    last checkpoint it doesn't count, so that a later run with more steps goes on inside the epoch.
+    """
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves inside an epoch that was cut short."""
+        super().on_train_epoch_end(trainer, pl_module)
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            return
+        epochs = trainer.fit_loop.epoch_progress
+        for count in (epochs.current, epochs.total):
+            count.processed -= 1
+        self._save_final(trainer)
+        epochs.increment_processed()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves behind an epoch that was gone through."""
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self._save_final(trainer)
+
+    def _save_final(self, trainer: Trainer) -> None:
+        if self.save_last and self.dirpath and not trainer.fast_dev_run:
+            trainer.save_checkpoint(Path(self.dirpath) / f"{self.CHECKPOINT_NAME_LAST}{self.FILE_EXTENSION}")
 
 
 def fastest_precision() -> Literal["bf16-mixed", "32-true"]:

@@ -240,13 +240,23 @@ class TestTraining:
              "--trainer.max_epochs", "100000")  # fmt: skip
         ours, expected = _newest_state(broken), _newest_state(whole)
         assert ours["global_step"] == expected["global_step"] == steps
-        assert ours["state_dict"].keys() == expected["state_dict"].keys()
-        for key, tensor in expected["state_dict"].items():
-            assert torch.equal(ours["state_dict"][key], tensor), key
-        for mine, theirs in zip(ours["optimizer_states"], expected["optimizer_states"], strict=True):
-            for key, state in theirs["state"].items():
-                assert all(torch.equal(mine["state"][key][n], v) for n, v in state.items()), key
+        _assert_equal_training(ours, expected)
         assert _losses(broken, after=resumed_at) == _losses(whole, after=resumed_at)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [4, 10, 14])  # inside the first epoch of ten batches, at its end, inside the second
+def test_more_steps_after_the_end(end, tmp_path):
+    """A run that ended, continued with more steps, equals one that had them from the start."""
+    command = ["--config", str(CONFIGS / "first_order_motion_model" / "tiny.yaml"), "--model.milestones", "[1]",
+               "--trainer.limit_val_batches", "0"]  # fmt: skip
+    for name, *steps in (("extended", end, 17), ("whole", 17)):
+        root = ["--trainer.default_root_dir", str(tmp_path / name)]
+        for again, most in enumerate(steps):
+            _zoo("fit", *command, *root, "--trainer.max_steps", str(most), *["--ckpt_path", "last"][: 2 * again])
+    ours, expected = _newest_state(tmp_path / "extended"), _newest_state(tmp_path / "whole")
+    assert [rates["param_groups"][0]["lr"] for rates in ours["optimizer_states"]] == pytest.approx([1e-4, 1e-4])
+    _assert_equal_training(ours, expected)
 
 
 class _GradientWatch(Callback):
@@ -318,6 +328,17 @@ def _wait_for_checkpoint(folder, process):
     while not list(folder.glob("*/*/checkpoints/last.ckpt")):
         assert process.poll() is None, process.stdout.read().decode()[-3000:]
         time.sleep(0.2)
+
+
+def _assert_equal_training(ours, expected):
+    """Checkpoints hold the same weights and the same optimiser state, bit for bit."""
+    assert ours["state_dict"].keys() == expected["state_dict"].keys()
+    for key, tensor in expected["state_dict"].items():
+        assert torch.equal(ours["state_dict"][key], tensor), key
+    for mine, theirs in zip(ours["optimizer_states"], expected["optimizer_states"], strict=True):
+        assert mine["param_groups"] == theirs["param_groups"]
+        for key, state in theirs["state"].items():
+            assert all(torch.equal(mine["state"][key][n], v) for n, v in state.items()), key
 
 
 def _newest_state(folder):
