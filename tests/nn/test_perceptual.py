@@ -94,6 +94,17 @@ def test_weights_must_fit_the_taps() -> None:
         PerceptualLoss("alexnet", (1, 1))
 
 
+def test_layers_that_no_weight_needs_are_not_computed() -> None:
+    torch.manual_seed(0)
+    prediction, target = torch.rand(2, 2, 3, 32, 32)
+    whole = feature_network("vgg16")
+    weights = (10.0, 0.0, 5.0, 0.0, 0.0)
+    loss = PerceptualLoss("vgg16", weights)
+    torch.testing.assert_close(loss(prediction, target), PerceptualLoss(whole, weights)(prediction, target))
+    network = loss._network.on(prediction.device)
+    assert len(network.features) == PERCEPTUAL_TAPS["vgg16"][2] + 1 < len(whole.features)
+
+
 def test_loss_leaves_no_trace_in_its_owner() -> None:
     class Owner(nn.Module):
         def __init__(self) -> None:

@@ -17,7 +17,7 @@ class PerceptualLoss:
 
     Args:
         network: A published network by name, or any :class:`FeatureNetwork`.
-        weights: One per tap, shallow to deep.
+        weights: One per tap, shallow to deep; layers behind the last that isn't 0 aren't computed.
         normalise: Whether a network that is given by name brings pictures to ImageNet's mean and deviation.
 
     Raises:
@@ -31,13 +31,15 @@ class PerceptualLoss:
         weights: Sequence[float] = (1.0,) * 5,
         normalise: bool = True,
     ) -> None:
-        if isinstance(network, FeatureNetwork):
-            taps, self._network = network.taps, Frozen(partial(_itself, network))
-        else:
-            build = partial(feature_network, network, normalise=normalise)
-            taps, self._network = PERCEPTUAL_TAPS[network], Frozen(build)
+        taps = network.taps if isinstance(network, FeatureNetwork) else PERCEPTUAL_TAPS[network]
         if len(weights) != len(taps):
             raise OptionError(f"the perceptual network has {len(taps)} taps, but there are {len(weights)} weights")
+        if isinstance(network, FeatureNetwork):
+            self._network = Frozen(partial(_itself, network))
+        else:  # built only as deep as the deepest tap that counts
+            depth = max((place for place, weight in enumerate(weights, start=1) if weight), default=1)
+            taps, weights = taps[:depth], weights[:depth]
+            self._network = Frozen(partial(feature_network, network, taps, normalise))
         self.weights = tuple(weights)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
