@@ -1,4 +1,4 @@
-"""Who is in a frame, told by the clothes: what AED and CSIM look through where no re-identification network is at hand."""
+"""Who is in a frame, told by the clothes: for AED and CSIM where no re-identification network is at hand."""
 
 from functools import partial
 from typing import Any
