@@ -46,7 +46,7 @@ class TrainingPlan(TypedDict):
 class Estimators(TypedDict):
     """Networks of others, as dotted paths of classes: see `zoo.metrics.keypoints` and `zoo.metrics.embedding`."""
 
-    keypoints: str | None  # for akd and mkr
+    keypoints: str | None  # for akd, mkr and jitter
     identity: str | None  # for aed
 
 

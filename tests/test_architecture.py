@@ -16,7 +16,7 @@ ALLOWED = {
     "metrics": {"metrics", "nn", "weights", "errors"},
     "video": {"video", "errors"},
     "weights": {"weights", "errors", "folders"},
-    "conditions": {"conditions", "pose", "weights", "video", "errors"},
+    "conditions": {"conditions", "pose", "nn", "weights", "video", "errors"},
     "data": {"data", "batch", "pose", "video", "errors", "folders"},
     "methods": {"base", "adversarial", "batch", "nn", "warp", "pose", "pictures", "weights", "errors"},
 }

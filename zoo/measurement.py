@@ -161,7 +161,11 @@ def set_value(metric: SetMetric, seed: int) -> dict[str, Any]:
 def _facts(batch: Batch) -> dict[Need, Tensor]:
     """What is known of each clip beside its prediction, under the names by which metrics ask for it."""
     role = "target" if "target" in batch else "driving"
-    facts: dict[Need, Tensor] = {"target": truth(batch), "source": batch["source"][:, 0]}
+    facts: dict[Need, Tensor] = {
+        "target": truth(batch),
+        "source": batch["source"][:, 0],
+        "driving": batch["driving"],
+    }
     if f"{role}_mask" in batch:
         facts["mask"] = batch[f"{role}_mask"]  # type: ignore[literal-required]
     if f"{role}_pose" in batch:
@@ -170,7 +174,7 @@ def _facts(batch: Batch) -> dict[Need, Tensor]:
 
 
 def _facts_without_truth(batch: Batch) -> dict[Need, Tensor]:
-    facts: dict[Need, Tensor] = {"source": batch["source"][:, 0]}
+    facts: dict[Need, Tensor] = {"source": batch["source"][:, 0], "driving": batch["driving"]}
     if "driving_pose" in batch:
         facts["pose"] = batch["driving_pose"]
     return facts

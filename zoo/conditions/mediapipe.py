@@ -83,9 +83,20 @@ class MediaPipePose:
                 return person[None]
         return torch.zeros(0, len(self.skeleton.joints), 3)
 
+    def in_whole(self, frame: Tensor) -> Tensor:
+        """The person (33, 3) who fills most of a frame, 0 throughout if there is none.
+
+        Without the detector, which finds hardly anybody in small frames, and whatever was seen before: equal frames
+        have equal joints. They are looked for in the whole frame, then again in the region where they were.
+        """
+        person, region = self._follow(frame, _whole(frame))
+        again = self._follow(frame, region)[0] if region else None
+        if again is not None:
+            return again
+        return torch.zeros(len(self.skeleton.joints), 3) if person is None else person
+
     def _detect(self, frame: Tensor) -> _Region | None:
-        height, width = frame.shape[1:]
-        whole = _Region(width / 2, height / 2, max(height, width))
+        whole = _whole(frame)
         boxes, scores = self._detector(whole.crop(frame, _DETECTOR_SIDE) * 2 - 1)
         scores = scores[0, :, 0].sigmoid()
         if scores.max() < _DETECTED:
@@ -110,6 +121,11 @@ class MediaPipePose:
         person = torch.cat([pixels, visible[:, None]], dim=1)
         person = torch.where((inside & (present > _PRESENT))[:, None], person, 0.0)
         return person, _Region.around(points[33], points[34])
+
+
+def _whole(frame: Tensor) -> _Region:
+    height, width = frame.shape[1:]
+    return _Region(width / 2, height / 2, max(height, width))
 
 
 class _Network:

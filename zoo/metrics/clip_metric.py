@@ -7,7 +7,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-Need = Literal["target", "source", "mask", "pose"]
+Need = Literal["target", "source", "mask", "pose", "driving"]
 Known = Mapping[Need, Tensor]
 
 _PIXELS_AT_ONCE = 2**18
@@ -50,6 +50,7 @@ class ClipMetric(Metric, ABC):
         source: Tensor | None = None,
         mask: Tensor | None = None,
         pose: Tensor | None = None,
+        driving: Tensor | None = None,
     ) -> None:
         """Measures clips. What ``needs`` doesn't name may be left out.
 
@@ -61,12 +62,13 @@ class ClipMetric(Metric, ABC):
             mask: Where the true frames show the subject, (B, T, 1, H, W) in [0, 1] or bool.
             pose: Keypoints of the true frames, (B, T, K, 3): x, y in [-1, 1] (``x = (2 * px + 1) / W - 1``) and a
                 confidence, 0 for a missing one.
+            driving: The frames whose motion the prediction should show, in the prediction's shape.
 
         Raises:
             ValueError: Something that the metric needs is missing, a shape doesn't fit, the clip is too short, or
                 values are out of range.
         """
-        given = {"target": target, "source": source, "mask": mask, "pose": pose}
+        given = {"target": target, "source": source, "mask": mask, "pose": pose, "driving": driving}
         known: dict[Need, Tensor] = {}
         for need in self.needs:
             value = given[need]
@@ -112,6 +114,9 @@ class ClipMetric(Metric, ABC):
         if "source" in known:
             _check_shape("source", "(B, C, H, W)", known["source"], (shape[0], *shape[-3:]), prediction)
             check_range("source", known["source"])
+        if "driving" in known:
+            _check_shape("driving", "(B, T, C, H, W)", known["driving"], tuple(shape), prediction)
+            check_range("driving", known["driving"])
         if "mask" in known:
             expected = (*shape[:-3], 1, *shape[-2:])
             _check_shape("mask", "(B, T, 1, H, W)", known["mask"], expected, prediction)

@@ -14,7 +14,7 @@ class Jitter(KeypointMetric):
     Args:
         estimator: Finds the keypoints.
         truth: ``pose``: true keypoints are given with the clip, whose estimate lacks the estimator's own trembling;
-            ``target``: they are found in the true frames too.
+            ``target``: they are found in the true frames too; ``driving``: in the driving frames.
     """
 
     higher_is_better = False

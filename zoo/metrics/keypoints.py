@@ -8,7 +8,7 @@ from torch import Tensor
 from zoo.metrics.clip_metric import Known
 from zoo.metrics.detection import DetectionMetric
 
-TrueKeypoints = Literal["pose", "target"]
+TrueKeypoints = Literal["pose", "target", "driving"]
 
 
 class KeypointEstimator(Protocol):
@@ -37,12 +37,14 @@ class KeypointMetric(DetectionMetric):
         measure: What it measures; its name is this and the estimator's.
         estimator: Finds the keypoints.
         truth: Where the true ones come from: ``pose``, given with the clip (exact for synthetic people; those of the
-            driving clip where nobody knows the true frames), or ``target``, found by the same estimator in the true
-            frames as published figures do. The latter's name ends in ``_on_both``.
+            driving clip where nobody knows the true frames); ``target``, found by the same estimator in the true
+            frames as published figures do, which makes the name end in ``_on_both``; or ``driving``, found by it in the
+            driving frames, where nobody knows either: the name ends in ``_on_driving``.
     """
 
     def __init__(self, measure: str, estimator: KeypointEstimator, truth: TrueKeypoints) -> None:
-        super().__init__(f"{measure}_{estimator.name}" + ("_on_both" if truth == "target" else ""), estimator)
+        suffix = {"pose": "", "target": "_on_both", "driving": "_on_driving"}[truth]
+        super().__init__(f"{measure}_{estimator.name}{suffix}", estimator)
         self.truth = truth
         self.needs = (truth,)
 
@@ -53,7 +55,7 @@ class KeypointMetric(DetectionMetric):
             true = known["pose"].to(self.device, torch.float64)
             true = true if true.ndim == 3 else true[None]
         else:
-            true = self._find(known["target"], "(N, K, 3)")
+            true = self._find(known[self.truth], "(N, K, 3)")
         if predicted.shape != true.shape:
             raise ValueError(
                 f"{self.name} compares {tuple(predicted.shape[1:])} keypoints with {tuple(true.shape[1:])}: "

@@ -12,7 +12,8 @@ class MKR(KeypointMetric):
 
     Args:
         estimator: Finds the keypoints.
-        truth: ``pose``: true keypoints are given with the clip; ``target``: they are found in the true frames too.
+        truth: ``pose``: true keypoints are given with the clip; ``target``: they are found in the true frames too;
+            ``driving``: they are found in the driving frames, where nobody knows the true ones.
     """
 
     higher_is_better = False
