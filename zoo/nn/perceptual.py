@@ -17,7 +17,7 @@ class PerceptualLoss:
 
     Args:
         network: A published network by name, or any :class:`FeatureNetwork`.
-        weights: One per tap, shallow to deep.
+        weights: One per tap, shallow to deep; zeros at the end spare the layers behind the last other weight.
         normalise: Whether a network that is given by name brings pictures to ImageNet's mean and deviation.
 
     Raises:
@@ -31,14 +31,15 @@ class PerceptualLoss:
         weights: Sequence[float] = (1.0,) * 5,
         normalise: bool = True,
     ) -> None:
-        if isinstance(network, FeatureNetwork):
-            taps, self._network = network.taps, Frozen(partial(_itself, network))
-        else:
-            build = partial(feature_network, network, normalise=normalise)
-            taps, self._network = PERCEPTUAL_TAPS[network], Frozen(build)
+        taps = network.taps if isinstance(network, FeatureNetwork) else PERCEPTUAL_TAPS[network]
         if len(weights) != len(taps):
             raise OptionError(f"the perceptual network has {len(taps)} taps, but there are {len(weights)} weights")
-        self.weights = tuple(weights)
+        used = max((tap for tap, weight in enumerate(weights, start=1) if weight), default=1)
+        self.weights = tuple(weights[:used])
+        if isinstance(network, FeatureNetwork):
+            self._network = Frozen(partial(_itself, network))
+        else:  # built only as deep as the deepest weighted tap
+            self._network = Frozen(partial(feature_network, network, taps[:used], normalise))
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Computes the loss at one scale; pyramids are the caller's business.
@@ -54,7 +55,7 @@ class PerceptualLoss:
             target_features = self._network(target)
         terms = [
             weight * functional.l1_loss(predicted, true)  # in float32 under autocast
-            for weight, predicted, true in zip(self.weights, self._network(prediction), target_features, strict=True)
+            for weight, predicted, true in zip(self.weights, self._network(prediction), target_features, strict=False)
         ]
         return torch.stack(terms).sum()
 
