@@ -116,31 +116,20 @@ class AnimationCLI(LightningCLI):
 
 
 class ResumableCheckpoint(ModelCheckpoint):
-    """Lightning's checkpoints, with a ``last.ckpt`` of the very step at which training ended.
+    """Lightning's checkpoints, with a ``last.ckpt`` also at the end of every epoch and at the last step of training.
 
-    Lightning counts an epoch that ``max_steps`` or a stop signal cuts short like one that was gone through. In the
-    last checkpoint it doesn't count, so that a later run with more steps goes on inside the epoch.
+    Behind a training batch, because from there Lightning resumes exactly, inside an epoch and at its end. Once training
+    is over it counts an epoch that ``max_steps`` cut short as completed.
     """
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves inside an epoch that was cut short."""
-        super().on_train_epoch_end(trainer, pl_module)
-        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            return
-        epochs = trainer.fit_loop.epoch_progress
-        for count in (epochs.current, epochs.total):
-            count.processed -= 1
-        self._save_final(trainer)
-        epochs.increment_processed()
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves behind an epoch that was gone through."""
-        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            self._save_final(trainer)
-
-    def _save_final(self, trainer: Trainer) -> None:
-        if self.save_last and self.dirpath and not trainer.fast_dev_run:
-            trainer.save_checkpoint(Path(self.dirpath) / f"{self.CHECKPOINT_NAME_LAST}{self.FILE_EXTENSION}")
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Saves behind the batch if it was the last of the epoch or of the training."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        last_step = trainer.should_stop or trainer.global_step == trainer.max_steps
+        if (last_step or trainer.is_last_batch) and not trainer.fast_dev_run:
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
 
 def fastest_precision() -> Literal["bf16-mixed", "32-true"]:

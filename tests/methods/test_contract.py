@@ -7,16 +7,14 @@ file under `contract:`, never here.
 import csv
 import json
 import math
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from command_line import assert_equal_training, newest_state, run_zoo
 from lightning import Callback, Trainer, seed_everything
 
 from zoo import methods
@@ -212,8 +210,8 @@ class TestTraining:
     def test_two_processes(self, config, tmp_path):
         """Two-process DDP through the command line: replicas stay equal, and each test clip counts once."""
         command = ["--config", str(config), "--trainer.default_root_dir", str(tmp_path), "--trainer.devices", "2"]
-        _zoo("fit", *command, "--trainer.max_steps", "3")
-        _zoo("test", *command, "--ckpt_path", "last", "--trainer.strategy", "ddp")
+        run_zoo("fit", *command, "--trainer.max_steps", "3")
+        run_zoo("test", *command, "--ckpt_path", "last", "--trainer.strategy", "ddp")
         (result,) = tmp_path.glob("*/version_*/test.json")
         content = json.loads(result.read_text())
         _, data = build(config)
@@ -226,37 +224,22 @@ class TestTraining:
         """A run that SIGKILL ended in the middle of an epoch ends with the same weights and losses, bit for bit."""
         whole, broken = tmp_path / "whole", tmp_path / "broken"
         command = ["--config", str(config), "--checkpoint.every_n_train_steps", "3"]
-        _zoo("fit", *command, "--trainer.default_root_dir", str(whole), "--trainer.max_steps", str(STEPS))
-        process = _zoo("fit", *command, "--trainer.default_root_dir", str(broken), "--trainer.max_steps", "100000",
+        run_zoo("fit", *command, "--trainer.default_root_dir", str(whole), "--trainer.max_steps", str(STEPS))
+        process = run_zoo("fit", *command, "--trainer.default_root_dir", str(broken), "--trainer.max_steps", "100000",
                        "--trainer.max_epochs", "100000", "--trainer.limit_val_batches", "0", wait=False)  # fmt: skip
         _wait_for_checkpoint(broken, process)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        resumed_at = _newest_state(broken)["global_step"]
+        resumed_at = newest_state(broken)["global_step"]
         steps = resumed_at + STEPS
-        _zoo("fit", *command, "--trainer.default_root_dir", str(broken), "--trainer.max_steps", str(steps),
+        run_zoo("fit", *command, "--trainer.default_root_dir", str(broken), "--trainer.max_steps", str(steps),
              "--trainer.max_epochs", "100000", "--ckpt_path", "last")  # fmt: skip
-        _zoo("fit", *command, "--trainer.default_root_dir", str(whole), "--trainer.max_steps", str(steps),
+        run_zoo("fit", *command, "--trainer.default_root_dir", str(whole), "--trainer.max_steps", str(steps),
              "--trainer.max_epochs", "100000")  # fmt: skip
-        ours, expected = _newest_state(broken), _newest_state(whole)
+        ours, expected = newest_state(broken), newest_state(whole)
         assert ours["global_step"] == expected["global_step"] == steps
-        _assert_equal_training(ours, expected)
+        assert_equal_training(ours, expected)
         assert _losses(broken, after=resumed_at) == _losses(whole, after=resumed_at)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("end", [4, 10, 14])  # inside the first epoch of ten batches, at its end, inside the second
-def test_more_steps_after_the_end(end, tmp_path):
-    """A run that ended, continued with more steps, equals one that had them from the start."""
-    command = ["--config", str(CONFIGS / "first_order_motion_model" / "tiny.yaml"), "--model.milestones", "[1]",
-               "--trainer.limit_val_batches", "0"]  # fmt: skip
-    for name, *steps in (("extended", end, 17), ("whole", 17)):
-        root = ["--trainer.default_root_dir", str(tmp_path / name)]
-        for again, most in enumerate(steps):
-            _zoo("fit", *command, *root, "--trainer.max_steps", str(most), *["--ckpt_path", "last"][: 2 * again])
-    ours, expected = _newest_state(tmp_path / "extended"), _newest_state(tmp_path / "whole")
-    assert [rates["param_groups"][0]["lr"] for rates in ours["optimizer_states"]] == pytest.approx([1e-4, 1e-4])
-    _assert_equal_training(ours, expected)
 
 
 class _GradientWatch(Callback):
@@ -311,39 +294,10 @@ def _known_options(method):
         yield MotionOptions(**{name: True}, motion="relative" if "relative" in method.motion_options else "absolute")
 
 
-def _zoo(*arguments, wait=True):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "zoo", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    if wait:
-        output, _ = process.communicate()
-        assert process.returncode == 0, output.decode()[-3000:]
-    return process
-
-
 def _wait_for_checkpoint(folder, process):
     while not list(folder.glob("*/*/checkpoints/last.ckpt")):
         assert process.poll() is None, process.stdout.read().decode()[-3000:]
         time.sleep(0.2)
-
-
-def _assert_equal_training(ours, expected):
-    """Checkpoints hold the same weights and the same optimiser state, bit for bit."""
-    assert ours["state_dict"].keys() == expected["state_dict"].keys()
-    for key, tensor in expected["state_dict"].items():
-        assert torch.equal(ours["state_dict"][key], tensor), key
-    for mine, theirs in zip(ours["optimizer_states"], expected["optimizer_states"], strict=True):
-        assert mine["param_groups"] == theirs["param_groups"]
-        for key, state in theirs["state"].items():
-            assert all(torch.equal(mine["state"][key][n], v) for n, v in state.items()), key
-
-
-def _newest_state(folder):
-    newest = max(folder.glob("*/*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
-    return torch.load(newest, weights_only=True)
 
 
 def _losses(folder, after):
