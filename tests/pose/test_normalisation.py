@@ -18,6 +18,7 @@ from zoo.pose import (
     face_boxes,
     limb_lengths,
     normalise_pose,
+    retarget_limbs,
     smooth_median,
     transfer_limbs,
 )
@@ -206,3 +207,15 @@ def test_lengths_of_another_skeleton_are_refused(walk):
         transfer_limbs(convert_pose(walk, BODY_18, BODY_25), BODY_25, limb_lengths(walk, BODY_18))
     with pytest.raises(OptionError, match="no limb is seen in both"):
         transfer_limbs(torch.zeros_like(walk), BODY_18, limb_lengths(walk, BODY_18))
+
+
+def test_retargeting_to_a_frame_of_the_same_dance_makes_the_other_body(walk):
+    tall = longer_legs(walk, 1.3)
+    for frame in (0, len(walk) // 2):
+        torch.testing.assert_close(retarget_limbs(walk, BODY_18, tall[frame]), tall, atol=1e-6, rtol=0)
+
+
+def test_retargeting_to_oneself_is_the_identity_at_any_place_and_moment(walk):
+    for frame in range(0, len(walk), 5):
+        body = moved(walk[frame : frame + 1], 1.0, [30.0, -12.0])[0]
+        torch.testing.assert_close(retarget_limbs(walk, BODY_18, body), walk, atol=1e-9, rtol=0)
