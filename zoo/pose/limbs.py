@@ -80,7 +80,8 @@ def retarget_limbs(track: Tensor, skeleton: Skeleton, body: Tensor) -> Tensor:
     One picture doesn't tell a short limb from one that points at the camera. So the body is compared with the frame
     of the track in which the driver's limbs point most alike (cosine similarity of all limbs at once, which neither
     place nor size changes), where the view shortens both alike. Limbs that show less than half of their length there
-    take the ratio of the same limb on the other side, or else the median. If the picture is itself a frame of the track, nothing changes.
+    take the ratio of the same limb on the other side, or else the median. If the picture is itself a frame of the
+    track, nothing changes.
 
     Args:
         track: (T, K, 3) with x, y in pixels and confidence.
