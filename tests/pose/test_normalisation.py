@@ -205,7 +205,7 @@ def test_hands_and_face_move_with_the_body(walk):
 def test_lengths_of_another_skeleton_are_refused(walk):
     with pytest.raises(OptionError, match="body_25 has 24 limbs, but there are 17 lengths"):
         transfer_limbs(convert_pose(walk, BODY_18, BODY_25), BODY_25, limb_lengths(walk, BODY_18))
-    with pytest.raises(OptionError, match="no limb is seen in both"):
+    with pytest.raises(OptionError, match="no limb that the other body shows is seen in any"):
         transfer_limbs(torch.zeros_like(walk), BODY_18, limb_lengths(walk, BODY_18))
 
 
