@@ -341,8 +341,8 @@ class TestConditions:
         return animate(
             files / "echo.safetensors",
             files / "me.png",
-            files / "dance.mp4",
-            files / "out.mp4",
+            driving=files / "dance.mp4",
+            output=files / "out.mp4",
             method=f"{__name__}.EchoMask",
         )
 
@@ -426,7 +426,12 @@ class TestMistakes:
         before = (folder / "driving.mp4").read_bytes()
         for output in (folder / "driving.mp4", folder / ".." / folder.name / "driving.mp4"):
             with pytest.raises(ZooError, match=r"driving\.mp4: is read and can't be written"):
-                animate(folder / "weights.safetensors", folder / "portrait.png", folder / "driving.mp4", output)
+                animate(
+                    folder / "weights.safetensors",
+                    folder / "portrait.png",
+                    driving=folder / "driving.mp4",
+                    output=output,
+                )
         assert (folder / "driving.mp4").read_bytes() == before
 
     def test_failure_in_the_middle_leaves_nothing_behind(self, folder, tmp_path):
@@ -436,8 +441,8 @@ class TestMistakes:
             animate(
                 tmp_path / "late.safetensors",
                 folder / "portrait.png",
-                folder / "driving.mp4",
-                tmp_path / "out.mp4",
+                driving=folder / "driving.mp4",
+                output=tmp_path / "out.mp4",
                 method=f"{__name__}.FailsLate",
             )
         assert (tmp_path / "out.mp4").read_bytes() == b"precious"

@@ -11,11 +11,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from zoo.base import CHUNK, AnimationModule, MotionOptions
-from zoo.batch import Batch, Condition
+from zoo.batch import Batch
+from zoo.clip_conditions import find_condition
 from zoo.data.augment import to_floats
 from zoo.data.cache import ByteCache
-from zoo.data.sidecar import SideCar, sidecar_path
-from zoo.errors import FileError, ZooError
+from zoo.errors import FileError, PoseError, ZooError
 from zoo.framing import Box, Framing, to_bytes
 from zoo.loading import find_weights, load
 from zoo.video import VideoError, VideoInfo, VideoWriter, iter_frames, probe, read_frames, side_by_side
@@ -30,12 +30,18 @@ FileName = str | Path
 
 def animate(
     weights: FileName,
-    source: list[FileName] | FileName,
+    source: list[FileName] | FileName | None = None,
+    *,
     driving: FileName,
     output: FileName = "animation.mp4",
     motion: Literal["relative", "absolute"] | None = None,
     adapt_scale: bool = False,
     best_frame: bool = False,
+    retarget: bool = False,
+    denoise: bool = False,
+    denoiser: FileName | None = None,
+    driving_pose: FileName | None = None,
+    source_pose: FileName | None = None,
     crop: Box | None = None,
     size: int | None = None,
     visualize: bool = False,
@@ -51,12 +57,16 @@ def animate(
     edges repeated where the aspect differs; the result is cut out and resized back. Best results come from a source
     and a driving clip that show the subject alike, as large as in the training data: --crop helps.
 
+    Methods that are driven by poses read them from NAME_pose.npz beside the clip. Where there is none they are
+    estimated, as by `zoo prepare --pose`, which keeps them.
+
     Example: zoo animate --weights runs/weights.safetensors --source me.png --driving dance.mp4 --output me_dancing.mp4
 
     Args:
         weights: Weights file or checkpoint of a trained method, or METHOD/TAG for weights that come with the zoo.
         source: Who: a picture, or a clip, whose first frame is taken. Methods that look at several pictures of one
-            person take a list of pictures and clips; the result then has the size of the first.
+            person take a list of pictures and clips; the result then has the size of the first. Methods that learnt
+            one person need none; without one the result is as large as the frame that the method works in.
         driving: How they move: a video, a gif, or a folder of frames.
         output: Where to; the ending chooses mp4, mov, webm, mkv, avi or gif. An existing file is replaced once the new
             one is complete.
@@ -65,6 +75,15 @@ def animate(
             method knows it.
         adapt_scale: Multiply relative motion by the size of the source's subject over that of the driving one.
         best_frame: Let relative motion start at the driving frame that resembles the source most, not at the first.
+        retarget: Fit the driving poses to the body that is shown before they are drawn: to the source's limbs, or to
+            place, size and range of the person that the weights know. Driven by itself, a body doesn't change.
+        denoise: Clean the driving poses, the whole clip at once, with the skeleton denoiser in the weights.
+        denoiser: Weights of a skeleton denoiser to clean with, where the method's own don't hold one; implies
+            `--denoise`.
+        driving_pose: Poses of the driving clip from elsewhere than beside it: an npz file of the same layout, or a
+            folder of OpenPose's JSON files, one a frame. Of several people the largest of the first frame is followed;
+            a frame without anybody has an empty pose.
+        source_pose: The same for the source, if it is a single one.
         crop: Animate only this box of the source and paste it back: [x, y, width, height] in pixels. Around it the
             source stays as it is.
         size: Height and width of the frame that the method works in, rounded to a size that it takes; by default what
@@ -84,19 +103,33 @@ def animate(
     Raises:
         ZooError: A file can't be used, an option doesn't fit the method, or the crop isn't inside the source.
     """
-    sources = [source] if isinstance(source, str | Path) else source
+    sources = [] if source is None else [source] if isinstance(source, str | Path) else source
+    if audio == "source" and not sources:
+        raise ZooError("there is no source whose sound could be copied; leave `--audio source` out")
     source_clips = [probe(path, kind="image") for path in sources]
     driving_clip = _probe_driving(driving)
     output = _check_output(output, [weights, driving, *sources])
-    sound = {"driving": driving_clip, "source": source_clips[0], "none": None}[audio]
+    sound = {"driving": driving_clip, "source": source_clips[0] if source_clips else None, "none": None}[audio]
     if audio == "source" and not source_clips[0].has_audio:
         raise VideoError(source_clips[0].path, "has no sound", "leave `--audio source` out")
     module = load(weights, method).to(find_device(device))
-    options = _motion_options(module, motion, adapt_scale, best_frame)
+    if denoiser is not None:
+        module.attach_denoiser(denoiser)
+    switches = {"adapt_scale": adapt_scale, "best_frame": best_frame, "retarget": retarget}
+    options = _motion_options(module, motion, switches | {"denoise": denoise or denoiser is not None})
     trained_on = trained_size(find_weights(weights))
     working = _working_size(module, (size, size) if size is not None else trained_on or _PUBLISHED_SIZE)
     frames = animated_frames(
-        module, source_clips, driving_clip, options, working, crop, visualize, source_frames=source_frames
+        module,
+        source_clips,
+        driving_clip,
+        options,
+        working,
+        crop,
+        visualize,
+        source_frames=source_frames,
+        driving_pose=None if driving_pose is None else Path(driving_pose),
+        source_pose=None if source_pose is None else Path(source_pose),
     )
     has_sound = sound is not None and sound.has_audio and output.suffix.lower() != ".gif"
     with VideoWriter(output, driving_clip.fps, sound.path if sound and has_sound else None) as writer:
@@ -117,12 +150,15 @@ def animated_frames(
     visualize: bool = False,
     chunk: int = CHUNK,
     source_frames: int = 1,
+    driving_pose: Path | None = None,
+    source_pose: Path | None = None,
 ) -> Iterator[Tensor]:
     """The frames that :func:`animate` writes, one by one, while the driving clip is being read.
 
     Args:
         method: Loaded weights, on the device that computes.
-        sources: What ``probe(path, kind="image")`` says about each source picture or clip.
+        sources: What ``probe(path, kind="image")`` says about each source picture or clip; none for methods that look
+            at none.
         driving: What ``probe(path)`` says about the driving clip.
         options: How motion is applied; ``absolute`` by default.
         size: Height and width of the frame that the method works in.
@@ -130,17 +166,43 @@ def animated_frames(
         visualize: Yield panels.
         chunk: Driving frames rendered at once; the result doesn't depend on it.
         source_frames: How many frames are taken of each source clip; 1 takes the first.
+        driving_pose: Poses of the driving clip that don't lie beside it: an npz file or a folder of OpenPose's.
+        source_pose: The same for the source.
 
     Returns:
-        RGB uint8 (3, H, W) on the CPU, as large as the first source; panels: the method's pictures side by side.
+        RGB uint8 (3, H, W) on the CPU, as large as the first source, or without one as the working frame; panels: the
+        method's pictures side by side.
 
     Raises:
         ZooError: At once: a source or a condition can't be used, there are more sources than the method looks at, or
             the crop isn't inside the source.
-        VideoError: While iterating: a driving frame can't be decoded.
+        FileError: While iterating: a driving frame can't be decoded, or the driving poses don't show what an option
+            goes by.
     """
+    source, framing, picture = _framed_sources(method, sources, size, crop, source_frames, source_pose)
+    stage = Framing.plan((driving.height, driving.width), size)
+    framed_driving = _FramedClip(method, "driving", driving, stage, driving_pose)
+    return _frames(method, source, framed_driving, options, visualize, chunk, framing, picture)
+
+
+def _framed_sources(
+    method: AnimationModule,
+    sources: Sequence[VideoInfo],
+    size: tuple[int, int],
+    crop: Box | None,
+    source_frames: int,
+    pose: Path | None,
+) -> tuple[Batch, Framing, Tensor]:
+    """The sources as a batch, and where the result goes: into which place of which picture (3, h, w)."""
+    if pose is not None and len(sources) != 1:
+        raise ZooError(f"source_pose belongs to one source, and there are {len(sources)}; leave it out")
     if not sources:
-        raise ZooError("there is no source; give at least one picture")
+        if method.needs_source:
+            raise ZooError(f"there is no source; {type(method).__name__} needs a picture, such as `--source me.png`")
+        if crop is not None:
+            raise ZooError("crop is a box of the source, and there is none; leave it out")
+        batch = Batch(source=torch.zeros(1, 1, 3, *size, device=method.device))
+        return batch, Framing.plan(size, size), torch.zeros(3, *size, dtype=torch.uint8)
     if len(sources) > 1 and not method.takes_several_sources:
         raise ZooError(f"{type(method).__name__} looks at one source only, not at {len(sources)}; give one")
     if source_frames < 1:
@@ -149,28 +211,42 @@ def animated_frames(
     framings[0] = Framing.plan(framings[0].stored, size, crop)
     taken = [_evenly(clip.frames, source_frames if method.takes_several_sources else 1) for clip in sources]
     pictures = [read_frames(clip, numbers) for clip, numbers in zip(sources, taken, strict=True)]
-    clips = [_FramedClip(method, "source", *pair) for pair in zip(sources, framings, strict=True)]
+    clips = [
+        _FramedClip(method, "source", clip, framing, pose, numbers)
+        for clip, framing, numbers in zip(sources, framings, taken, strict=True)
+    ]
     batches = [
         clip.batch([clip.enter(picture) for picture in some], numbers)
         for clip, some, numbers in zip(clips, pictures, taken, strict=True)
     ]
     source = cast(Batch, {key: torch.cat([batch[key] for batch in batches], dim=1) for key in batches[0]})
-    framed_driving = _FramedClip(method, "driving", driving, Framing.plan((driving.height, driving.width), size))
-    if visualize:
-        return _panels(method, source, framed_driving, options, chunk)
-    return _pasted(method, source, framed_driving, options, chunk, framings[0], pictures[0][0])
+    return source, framings[0], pictures[0][0]
 
 
 class _FramedClip:
     """A clip in the working frame, with the conditions that the method needs."""
 
-    def __init__(self, method: AnimationModule, role: str, info: VideoInfo, framing: Framing) -> None:
+    def __init__(
+        self,
+        method: AnimationModule,
+        role: str,
+        info: VideoInfo,
+        framing: Framing,
+        given_pose: Path | None = None,
+        numbers: Sequence[int] | None = None,
+    ) -> None:
         self._role = role
         self._info = info
         self._framing = framing
         self._device = method.device
-        self._sidecars = {name: _find_sidecar(method, name, info) for name in method.conditions}
+        names = method.conditions if role == "driving" or method.needs_source else ()
+        self._conditions = {name: find_condition(method, name, info, given_pose, numbers) for name in names}
         self._cache = ByteCache(_SIDECAR_BYTES)
+
+    @property
+    def pose_path(self) -> Path:
+        """The file that is to blame for the poses."""
+        return self._conditions["pose"].path
 
     def enter(self, picture: Tensor) -> Tensor:
         """A frame (3, h, w) uint8 as (3, H, W) in [0, 1], on the device."""
@@ -184,8 +260,8 @@ class _FramedClip:
             numbers: Their numbers in the clip.
         """
         batch = {self._role: torch.stack(frames)[None]}
-        for name, sidecar in self._sidecars.items():
-            values = sidecar.read(numbers, self._cache)
+        for name, condition in self._conditions.items():
+            values = condition.read(numbers, self._cache)
             fit = self._framing.fit
             fitted = fit.pose(values) if name == "pose" else fit.labels(values)
             batch[f"{self._role}_{name}"] = fitted[None].to(self._device)
@@ -198,6 +274,26 @@ class _FramedClip:
         while chunk := list(islice(frames, length)):
             yield cast(Batch, self.batch(chunk, range(first, first + len(chunk))))
             first += len(chunk)
+
+
+def _frames(
+    method: AnimationModule,
+    source: Batch,
+    driving: _FramedClip,
+    options: MotionOptions | None,
+    visualize: bool,
+    chunk: int,
+    framing: Framing,
+    picture: Tensor,
+) -> Iterator[Tensor]:
+    """Result or panels; what is wrong with the driving poses is told of their file."""
+    try:
+        if visualize:
+            yield from _panels(method, source, driving, options, chunk)
+        else:
+            yield from _pasted(method, source, driving, options, chunk, framing, picture)
+    except PoseError as error:
+        raise FileError(driving.pose_path, error.problem, error.remedy) from error
 
 
 def _pasted(
@@ -251,18 +347,6 @@ def _check_output(output: FileName, inputs: Sequence[FileName]) -> Path:
     return output
 
 
-def _find_sidecar(method: AnimationModule, condition: Condition, info: VideoInfo) -> SideCar:
-    path = sidecar_path(info.path, condition)
-    if not path.is_file():
-        name = type(method).__name__
-        raise FileError(
-            info.path, f"{name} needs its {condition}, but there is no {path.name}", "put it beside the clip"
-        )
-    sidecar = SideCar(path, condition, info.frames, info.height, info.width)
-    sidecar.check()
-    return sidecar
-
-
 def find_device(name: str) -> torch.device:
     """The device of that name; ``auto`` is an accelerator where there is one.
 
@@ -281,18 +365,18 @@ def find_device(name: str) -> torch.device:
 
 
 def _motion_options(
-    method: AnimationModule, motion: Literal["relative", "absolute"] | None, adapt_scale: bool, best_frame: bool
+    method: AnimationModule, motion: Literal["relative", "absolute"] | None, switches: dict[str, bool]
 ) -> MotionOptions:
     known = method.motion_options
     if motion is None:
         motion = "relative" if "relative" in known else "absolute"
-    chosen = {"relative": motion == "relative", "adapt_scale": adapt_scale, "best_frame": best_frame}
+    chosen = {"relative": motion == "relative"} | switches
     if unknown := sorted({option for option, wanted in chosen.items() if wanted} - known):
         offer = f"it knows {', '.join(sorted(known))}" if known else "it knows absolute motion only"
         raise ZooError(f"{type(method).__name__} doesn't know {', '.join(unknown)}; {offer}")
-    if motion == "absolute" and (adapt_scale or best_frame):
+    if motion == "absolute" and (switches["adapt_scale"] or switches["best_frame"]):
         raise ZooError("adapt_scale and best_frame change relative motion only; leave out `--motion absolute`")
-    return MotionOptions(motion, adapt_scale, best_frame)
+    return MotionOptions(motion, **switches)
 
 
 def _working_size(method: AnimationModule, wanted: tuple[int, int]) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from zoo.batch import Batch, Condition
 from zoo.errors import OptionError
+from zoo.pose import Skeleton
 from zoo.weights.checkpoint import load_weights, naming_file, read_foreign
 
 State = Any
@@ -28,7 +29,7 @@ class MotionOptions:
             initial driving frame, added to the source's own geometry.
         adapt_scale: Multiply relative motion by the size of the source over the size of the driving subject.
         best_frame: Take as initial driving frame the one that resembles the source most, instead of the first.
-        retarget: Fit the driving poses to the source's body before they are drawn.
+        retarget: Fit the driving poses to the body that is shown before they are drawn.
         denoise: Clean the driving poses, the whole track at once, before they are drawn.
     """
 
@@ -54,6 +55,12 @@ class AnimationModule(LightningModule):
 
     takes_several_sources: ClassVar[bool] = False
     """Whether the method looks at all S source frames; others look at the first."""
+
+    needs_source: ClassVar[bool] = True
+    """Whether anything of the source is looked at; where not, who is shown is in the weights."""
+
+    skeleton: Skeleton | None = None
+    """The format of the poses that the method is driven by; None takes them as they are stored."""
 
     inference_networks: ClassVar[tuple[str, ...]]
     """Attribute names of the networks that animation needs; only these enter published weights."""
@@ -215,6 +222,10 @@ class AnimationModule(LightningModule):
         """Tensors of the inference networks, named as in ``state_dict``."""
         prefixes = tuple(f"{name}." for name in self.inference_networks)
         return {name: tensor for name, tensor in self.state_dict().items() if name.startswith(prefixes)}
+
+    def attach_denoiser(self, path: str | Path) -> None:
+        """Takes over a trained skeleton denoiser, for the motion option ``denoise``; see the methods that know one."""
+        raise OptionError(f"{type(self).__name__} knows no skeleton denoiser; leave out `--denoiser`")
 
     def load_official(self, checkpoint: dict[str, Any]) -> None:
         """Loads a checkpoint in the official code's layout; raises ValueError where it doesn't fit."""

@@ -9,6 +9,20 @@ class OptionError(ZooError, ValueError):
     """An option, or a picture size, that a method can't take."""
 
 
+class PoseError(OptionError):
+    """Poses of a clip that don't show what an option goes by; who knows the file names it, as a :class:`FileError`.
+
+    Args:
+        problem: What is wrong with the poses, and in which frame.
+        remedy: What to do about it.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}; {remedy}")
+        self.problem = problem
+        self.remedy = remedy
+
+
 class FileError(ZooError):
     """A file or folder that can't be used, as one line: ``PATH: problem; remedy``.
 

@@ -847,7 +847,7 @@ class TestDenoiser:
         with pytest.raises(OptionError, match="denoise"):
             module.animate(random_batch(), MotionOptions(denoise=True))
         module.attach_denoiser(weights)
-        assert module.motion_options == {"denoise"}
+        assert module.motion_options == {"denoise", "retarget"}
         batch = random_batch(frames=7)
         whole = module.animate(batch, MotionOptions(denoise=True), chunk=7)
         close(module.animate(batch, MotionOptions(denoise=True), chunk=3), whole, 1e-5)

@@ -473,6 +473,14 @@ class TestOptions:
             small(**arguments)
 
 
+def test_the_ablation_recipe_switches_off_one_module_and_nothing_else():
+    full, ablated = (
+        yaml.safe_load((CONFIGS / f"{name}.yaml").read_text()) for name in ("synthetic-64", "synthetic-64-no-smoothing")
+    )
+    assert ablated["model"]["init_args"].pop("temporal_smoothing") is False
+    assert ablated == full
+
+
 def test_other_networks_than_the_published_ones_paint(walker):
     method = small(stage="face", face_network="unet", face_size=32, temporal_smoothing=False, face_points=22)
     assert method.animate(batch_of(walker[:2])).shape == (1, 2, 3, *SIZE)

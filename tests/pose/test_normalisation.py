@@ -18,6 +18,7 @@ from zoo.pose import (
     face_boxes,
     limb_lengths,
     normalise_pose,
+    retarget_limbs,
     smooth_median,
     transfer_limbs,
 )
@@ -204,5 +205,20 @@ def test_hands_and_face_move_with_the_body(walk):
 def test_lengths_of_another_skeleton_are_refused(walk):
     with pytest.raises(OptionError, match="body_25 has 24 limbs, but there are 17 lengths"):
         transfer_limbs(convert_pose(walk, BODY_18, BODY_25), BODY_25, limb_lengths(walk, BODY_18))
-    with pytest.raises(OptionError, match="no limb is seen in both"):
+    with pytest.raises(OptionError, match="no limb that the other body shows is seen in any"):
         transfer_limbs(torch.zeros_like(walk), BODY_18, limb_lengths(walk, BODY_18))
+
+
+def test_retargeting_to_one_picture_makes_the_other_body(walk):
+    """Exactly, where the same pose is the most alike; else as nearly as the view in the one that is tells lengths."""
+    tall = longer_legs(walk, 1.3)
+    torch.testing.assert_close(retarget_limbs(walk, BODY_18, tall[30]), tall, atol=1e-6, rtol=0)
+    for frame in range(0, len(walk), 5):
+        lengths = limb_lengths(retarget_limbs(walk, BODY_18, tall[frame]), BODY_18)
+        torch.testing.assert_close(lengths, limb_lengths(tall, BODY_18), rtol=0.1, atol=0)
+
+
+def test_retargeting_to_oneself_is_the_identity_at_any_place_and_moment(walk):
+    for frame in range(0, len(walk), 5):
+        body = moved(walk[frame : frame + 1], 1.0, [30.0, -12.0])[0]
+        torch.testing.assert_close(retarget_limbs(walk, BODY_18, body), walk, atol=1e-9, rtol=0)

@@ -3,7 +3,7 @@
 from zoo.pose.boxes import face_boxes, letterbox, letterbox_pose
 from zoo.pose.coordinates import to_pixels, to_units
 from zoo.pose.drawing import PUBLISHED_CANVAS, draw_figure, draw_pixels
-from zoo.pose.limbs import limb_lengths, transfer_limbs
+from zoo.pose.limbs import limb_lengths, retarget_limbs, transfer_limbs
 from zoo.pose.normalisation import PoseNormalisation, normalise_pose
 from zoo.pose.openpose import OpenPoseFolder, follow_person, read_openpose, write_openpose
 from zoo.pose.skeleton import (
@@ -56,6 +56,7 @@ __all__ = [
     "limb_lengths",
     "normalise_pose",
     "read_openpose",
+    "retarget_limbs",
     "smooth_median",
     "smooth_one_euro",
     "smooth_savitzky_golay",

@@ -5,11 +5,12 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from zoo.errors import OptionError
+from zoo.errors import OptionError, PoseError
 from zoo.pose.skeleton import Skeleton
 from zoo.pose.smoothing import last_true
 
 _STRETCHED = 0.9  # quantile of a limb's lengths: pointing at the camera, it looks shorter than it is
+_TELLING = 0.5  # share of its own length that a limb must show, for its ratio to tell of the body, not of the view
 
 
 def limb_lengths(track: Tensor, skeleton: Skeleton) -> Tensor:
@@ -46,14 +47,17 @@ def transfer_limbs(track: Tensor, skeleton: Skeleton, lengths: Tensor) -> Tensor
         (T, K, 3). Missing joints stay as they are.
 
     Raises:
-        OptionError: No limb is known of both bodies, or ``lengths`` belongs to another skeleton.
+        OptionError: ``lengths`` belongs to another skeleton.
+        PoseError: No limb is known of both bodies.
     """
     if lengths.shape != (len(skeleton.limbs),):
         raise OptionError(f"{skeleton.name} has {len(skeleton.limbs)} limbs, but there are {len(lengths)} lengths")
     ratios = lengths.to(track.device).double() / limb_lengths(track, skeleton)
     ratios = torch.where(ratios.isfinite() & (ratios > 0), ratios, torch.nan)
     if ratios.isnan().all():
-        raise OptionError("no limb is seen in both videos, so that lengths can't be transferred")
+        raise PoseError(
+            f"no limb that the other body shows is seen in any of {len(track)} frames", "leave out `--retarget`"
+        )
     ratios = torch.where(ratios.isnan(), ratios.nanmedian(), ratios)
     points, seen = track[..., :2].double(), track[..., 2:] > 0
     moved = torch.zeros_like(points)  # by how much each joint is displaced
@@ -68,6 +72,51 @@ def transfer_limbs(track: Tensor, skeleton: Skeleton, lengths: Tensor) -> Tensor
         moved[:, place] = moved[:, root_joint, None] + torch.where(seen[:, root_joint, None], stretched, 0.0)
     points = points + moved - _ankle_shift(moved, seen, skeleton)
     return torch.cat([torch.where(seen, points.to(track.dtype), track[..., :2]), track[..., 2:]], dim=-1)
+
+
+def retarget_limbs(track: Tensor, skeleton: Skeleton, body: Tensor) -> Tensor:
+    """The same motion by the body of one picture, as :func:`transfer_limbs`.
+
+    One picture doesn't tell a short limb from one that points at the camera. So the body is compared with the frame
+    of the track in which the driver's limbs point most alike (cosine similarity of all limbs at once, which neither
+    place nor size changes), where the view shortens both alike. Limbs that show less than half of their length there
+    take the ratio of the same limb on the other side, or else the median. If the picture is itself a frame of the
+    track, nothing changes.
+
+    Args:
+        track: (T, K, 3) with x, y in pixels and confidence.
+        skeleton: The format of the K joints.
+        body: (K, 3) the pose of the picture, pixels of a picture of the same size.
+
+    Returns:
+        (T, K, 3). Missing joints stay as they are.
+
+    Raises:
+        PoseError: No limb of the picture is seen in the track.
+    """
+    starts, ends = [a for a, _ in skeleton.limbs], [b for _, b in skeleton.limbs]
+    poses = torch.cat([track, body[None].to(track)]).double()
+    limbs = (poses[:, ends] - poses[:, starts])[..., :2]
+    seen = (poses[:, ends, 2] > 0) & (poses[:, starts, 2] > 0)
+    limbs = torch.where(seen[..., None], limbs, 0.0)
+    driver, other = limbs[:-1], limbs[-1]
+    norms = driver.flatten(1).norm(dim=1) * other.norm()
+    alike = ((driver * other).flatten(1).sum(dim=1) / norms).nan_to_num(-1.0)
+    frame = int(alike.argmax())
+    shown, stretched = driver[frame].norm(dim=1), limb_lengths(track, skeleton)
+    both = seen[frame] & seen[-1]
+    telling = both & (shown >= _TELLING * stretched)
+    ratios = torch.where(telling if telling.any() else both, other.norm(dim=1) / shown, torch.nan)
+    ratios = torch.where(ratios.isnan(), ratios[_mirrored_limbs(skeleton)], ratios)  # bodies are symmetric
+    return transfer_limbs(track, skeleton, ratios * stretched)
+
+
+@lru_cache
+def _mirrored_limbs(skeleton: Skeleton) -> list[int]:
+    """For every limb the number of the one on the other side; its own where there is none."""
+    numbers = {frozenset(ends): number for number, ends in enumerate(skeleton.limbs)}
+    mirrored = [frozenset(skeleton.mirrored[joint] for joint in ends) for ends in skeleton.limbs]
+    return [numbers.get(ends, number) for number, ends in enumerate(mirrored)]
 
 
 @lru_cache

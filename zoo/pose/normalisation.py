@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.errors import OptionError
+from zoo.errors import OptionError, PoseError
 from zoo.pose.boxes import letterbox_pose
 from zoo.pose.limbs import transfer_limbs
 from zoo.pose.skeleton import Skeleton
 from zoo.pose.smoothing import last_true
-from zoo.pose.statistics import Mode, PoseStatistics, measure_frames
+from zoo.pose.statistics import Mode, PoseStatistics, measure_frames, nothing_measured
 
 _NEAR = 0.05  # of the range: which frames show the body at its closest or farthest
 _TALLER = 0.1  # a body this much taller elsewhere was bent where it was closest
@@ -121,11 +121,11 @@ class PoseNormalisation:
             stays 0.
 
         Raises:
-            OptionError: No frame shows head and ankles.
+            PoseError: No frame shows head and ankles.
         """
         ankles, _, measured = measure_frames(track, skeleton, self.mode)
         if not measured.any():
-            raise OptionError(f"none of {len(track)} frames shows both the head and the ankles; they can't be placed")
+            raise nothing_measured(track, skeleton)
         scale, placed = self._scale_and_place(ankles)
         if self.mode == "released":
             first = ankles[measured][0]
@@ -168,7 +168,7 @@ def normalise_pose(
         The same shape, in pixels of the subject's pictures. Missing joints are 0 in all three.
 
     Raises:
-        OptionError: No frame shows head and ankles, or in ``released`` mode somebody never moves towards the camera.
+        PoseError: No frame shows head and ankles, or in ``released`` mode somebody never moves towards the camera.
     """
     track = letterbox_pose(track, size, target.size)
     source = PoseStatistics.fit(track, skeleton, target.size, target.mode)
@@ -182,9 +182,9 @@ def _range(statistics: PoseStatistics, fraction: float) -> tuple[float, float]:
     """Closest and farthest ankles."""
     far = _far_ankles(statistics, fraction)
     if not len(far):
-        raise OptionError(
-            "a person stands in one place, so that nothing tells near from far; "
-            "choose mode 'paper', which allows it, or switch normalisation off"
+        raise PoseError(
+            "a person stands in one place, so that nothing tells near from far",
+            "choose mode 'paper', which allows it, or switch normalisation off",
         )
     return float(statistics.frames[:, 0].max()), float(far.min())
 

@@ -6,7 +6,7 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
-from zoo.errors import OptionError
+from zoo.errors import PoseError
 from zoo.pose.limbs import limb_lengths
 from zoo.pose.skeleton import Skeleton
 
@@ -48,18 +48,28 @@ class PoseStatistics:
             mode: By whose formulas.
 
         Raises:
-            OptionError: No frame shows head and ankles.
+            PoseError: No frame shows head and ankles.
         """
         ankles, heights, measured = measure_frames(track, skeleton, mode)
         if not measured.any():
-            raise OptionError(
-                f"none of {len(track)} frames shows both the head and the ankles, which pose normalisation goes by; "
-                "take a video that shows the whole body, or switch normalisation off"
-            )
+            raise nothing_measured(track, skeleton)
         frames = torch.stack([ankles, heights], dim=1)[measured]
         if len(frames) > _CAPACITY:
             frames = frames[torch.linspace(0, len(frames) - 1, _CAPACITY, device=frames.device).round().long()]
         return cls(frames, limb_lengths(track, skeleton), size, mode)
+
+
+def nothing_measured(track: Tensor, skeleton: Skeleton) -> PoseError:
+    """The error about a track (T, K, 3) without a single frame that shows head and ankles; says what the best lacks."""
+    joints = ("nose", "left_ankle", "right_ankle")
+    seen = track[..., 2] > 0
+    best = int(seen.sum(dim=1).argmax())
+    lacking = [joint for joint in joints if not seen[best, skeleton.index(joint)]]
+    return PoseError(
+        f"none of {len(track)} frames shows both the head and the ankles, which pose normalisation goes by (frame "
+        f"{best}, the most complete, lacks {', '.join(lacking)})",
+        "take a video that shows the whole body, or switch normalisation off (leave out `--retarget`)",
+    )
 
 
 def measure_frames(track: Tensor, skeleton: Skeleton, mode: Mode) -> tuple[Tensor, Tensor, Tensor]:

@@ -31,6 +31,7 @@ class DeepSpatialFace(DeepSpatialAnimation):
     drawn empty. Needs scikit-image.
     """
 
+    skeleton: Skeleton | None = None  # 68 landmarks alone are no skeleton; they are taken as they are stored
     denoiser_layouts: ClassVar[tuple[Layout, ...]] = ()
     structure_channels: ClassVar[int] = face_structure.CHANNELS
     run: ClassVar[int] = 3
@@ -68,7 +69,7 @@ class DeepSpatialFace(DeepSpatialAnimation):
 
     def adapt(self, state: Memory, track: dict[str, Tensor]) -> Memory:
         """Fills frames without a face."""
-        return replace(state, cleaned=self.joints(track["pose"]))
+        return replace(state, adapted=self.joints(track["pose"]))
 
     def structure(self, pose: Tensor, skeleton: Skeleton, pictures: Tensor) -> Tensor:
         """Edges, distances and labels, (N, 16, H, W); drawn on the processor."""

@@ -18,7 +18,7 @@ from zoo.methods.deep_spatial_transformation.denoiser import SkeletonDenoiser
 from zoo.methods.deep_spatial_transformation.losses import CORRESPONDENCE, PERCEPTUAL_LAYERS, STYLE_LAYERS, Maps
 from zoo.methods.deep_spatial_transformation.motion_extraction import Layout, TrackCleaner
 from zoo.methods.deep_spatial_transformation.networks import Frame, Motions, Sizes
-from zoo.pose import BODY_18, Skeleton
+from zoo.pose import BODY_18, Skeleton, retarget_limbs, to_pixels, to_units
 from zoo.weights.checkpoint import initialise_from, load_state, load_weights
 
 ADAM_BETAS = (0.0, 0.999)
@@ -31,7 +31,10 @@ class Memory:
     Attributes:
         reference: The source and its structure.
         features: Of the generator's source encoder, levels 1, 2, ...
-        cleaned: The whole driving track after cleaning or filling, (B, T, K, 3), once it was looked at.
+        body: The source's pose (B, K, 3) that driving poses are fitted to; None leaves them.
+        denoise: Whether driving poses are cleaned.
+        adapted: The whole driving track after fitting, cleaning or filling, (B, T, K, 3), once it was looked at.
+        skeleton: The format of ``adapted``.
         seen: Driving frames rendered so far.
         previous: The last generated frame; None before the first. Only the animation versions need it.
         before: The same as it was before the last chunk.
@@ -39,7 +42,10 @@ class Memory:
 
     reference: Frame
     features: list[Tensor]
-    cleaned: Tensor | None = None
+    body: Tensor | None = None
+    denoise: bool = False
+    adapted: Tensor | None = None
+    skeleton: Skeleton = BODY_18
     seen: int = 0
     previous: Frame | None = None
     before: Frame | None = None
@@ -53,6 +59,8 @@ class StructureDriven(AdversarialTraining):
 
     conditions: ClassVar[tuple[Condition, ...]] = ("pose",)
     inference_networks: ClassVar[tuple[str, ...]] = ("generator", "denoiser")
+
+    skeleton: Skeleton | None = BODY_18
 
     denoiser_layouts: ClassVar[tuple[Layout, ...]] = ()
     """What a denoiser may give."""
@@ -139,8 +147,10 @@ class StructureDriven(AdversarialTraining):
 
     @property
     def motion_options(self) -> frozenset[str]:  # type: ignore[override]
-        """Cleaning the driving poses, with a denoiser."""
-        return frozenset() if self.denoiser is None else frozenset({"denoise"})
+        """Fitting the driving poses to the source's body; and cleaning them, with a denoiser."""
+        if not self.denoiser_layouts:  # not driven by bodies
+            return frozenset()
+        return frozenset({"retarget"} if self.denoiser is None else {"retarget", "denoise"})
 
     @property
     def size_multiple(self) -> int:
@@ -182,13 +192,14 @@ class StructureDriven(AdversarialTraining):
         """
         raise NotImplementedError
 
-    def structures(self, batch: Batch, role: str, poses: Tensor | None = None) -> Tensor:
+    def structures(self, batch: Batch, role: str, poses: Tensor | None = None, skeleton: Skeleton = BODY_18) -> Tensor:
         """Structures of all source or driving frames of a batch, (B, T, C, H, W).
 
         Args:
             batch: With ``<role>`` and ``<role>_pose``.
             role: ``source`` or ``driving``.
-            poses: (B, T, K, 3), cleaned poses that are drawn instead of the batch's own.
+            poses: (B, T, K, 3), adapted poses that are drawn instead of the batch's own.
+            skeleton: Their format.
 
         Raises:
             OptionError: Poses and pictures differ in length, or it isn't a pose of the expected joints.
@@ -197,7 +208,6 @@ class StructureDriven(AdversarialTraining):
         given = batch[f"{role}_pose"]  # type: ignore[literal-required]
         if given.shape[1] != pictures.shape[1]:
             raise OptionError(f"{role}_pose has {given.shape[1]} frames, but {role} has {pictures.shape[1]}")
-        skeleton = self.denoiser.skeleton if poses is not None and self.denoiser is not None else BODY_18
         poses = self.joints(given) if poses is None else poses
         drawn = self.structure(poses.flatten(0, 1), skeleton, pictures.flatten(0, 1))
         return drawn.unflatten(0, poses.shape[:2])
@@ -273,31 +283,41 @@ class StructureDriven(AdversarialTraining):
         """Encodes the first source frame of each clip, (B, S, 3, H, W)."""
         first = Batch(source=source["source"][:, :1], source_pose=source["source_pose"][:, :1])
         reference = Frame(to_network(first["source"][:, 0]), self.structures(first, "source")[:, 0])
-        return Memory(reference, self.source_features(reference.picture))
+        body = self.joints(first["source_pose"])[:, 0] if options.retarget else None
+        return Memory(reference, self.source_features(reference.picture), body, options.denoise)
 
     def source_features(self, picture: Tensor) -> list[Tensor]:
         """The source's maps of levels 1, 2, ..."""
         raise NotImplementedError
 
     def uses_track(self, options: MotionOptions) -> bool:
-        """Only cleaning looks ahead."""
-        return options.denoise
+        """Fitting and cleaning look ahead."""
+        return options.retarget or options.denoise
 
     def track(self, driving: Batch) -> dict[str, Tensor]:
         """The driving poses, (B, t, K, 3)."""
         return {"pose": driving["driving_pose"]}
 
     def adapt(self, state: Memory, track: dict[str, Tensor]) -> Memory:
-        """Cleans the whole driving track."""
-        assert self.denoiser is not None
-        return replace(state, cleaned=self.denoiser(self.joints(track["pose"])))
+        """Fits the whole driving track to the source's body, then cleans it, each where it was asked for."""
+        poses, skeleton = self.joints(track["pose"]), BODY_18
+        if state.body is not None:
+            height, width = state.reference.picture.shape[-2:]
+            size = (height, width)
+            pairs = zip(to_pixels(poses.double(), size), to_pixels(state.body.double(), size), strict=True)
+            fitted = torch.stack([retarget_limbs(clip, BODY_18, body) for clip, body in pairs])
+            poses = to_units(fitted, size).to(poses.dtype)
+        if state.denoise:
+            assert self.denoiser is not None
+            poses, skeleton = self.denoiser(poses), self.denoiser.skeleton
+        return replace(state, adapted=poses, skeleton=skeleton)
 
     def driving_structures(self, state: Memory, driving: Batch) -> Tensor:
         """Structures (B, t, C, H, W) of the chunk that follows the frames seen so far."""
-        poses = state.cleaned
+        poses = state.adapted
         if poses is not None:
             poses = poses[:, state.seen : state.seen + driving["driving"].shape[1]]
-        return self.structures(driving, "driving", poses)
+        return self.structures(driving, "driving", poses, state.skeleton)
 
     def load_official(self, checkpoint: dict[str, Any]) -> None:
         """Loads an official ``*_net_G.pth``; a denoiser that is here keeps its weights."""

@@ -21,7 +21,7 @@ from zoo.methods.everybody_dance_now.subject import Subject
 from zoo.nn.features import FeatureNetworkName
 from zoo.nn.patchgan import PatchGAN
 from zoo.nn.perceptual import PerceptualLoss
-from zoo.pose import PUBLISHED_CANVAS, SKELETONS, draw_figure, face_boxes, to_pixels
+from zoo.pose import PUBLISHED_CANVAS, SKELETONS, Skeleton, draw_figure, face_boxes, to_pixels
 from zoo.pose.statistics import Mode
 from zoo.weights.checkpoint import load_state, load_weights, naming_file
 
@@ -89,6 +89,8 @@ class EverybodyDanceNow(AdversarialTraining):
     """
 
     conditions: ClassVar[tuple[Condition, ...]] = ("pose",)
+    needs_source: ClassVar[bool] = False
+    skeleton: Skeleton
     motion_options: ClassVar[frozenset[str]] = frozenset({"retarget"})
     inference_networks: ClassVar[tuple[str, ...]] = ("generator", "face_generator", "subject")
 

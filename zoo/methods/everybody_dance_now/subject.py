@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import OptionError
+from zoo.errors import OptionError, PoseError
 from zoo.pose import PoseStatistics, Skeleton, normalise_pose, smooth_median, to_pixels, to_units
 from zoo.pose.statistics import Mode
 
@@ -47,7 +47,10 @@ class Subject(nn.Module):
             raise OptionError("these weights know no poses of their subject, which `retarget` needs; train them here")
         height, width = self.size.tolist()
         poses = to_pixels(self.poses[: int(self.count)].double(), (height, width))
-        return PoseStatistics.fit(poses, self.skeleton.body(), (height, width), mode)
+        try:
+            return PoseStatistics.fit(poses, self.skeleton.body(), (height, width), mode)
+        except PoseError as error:
+            raise OptionError(f"the subject's own poses, kept with the weights: {error}") from error
 
     def place(self, poses: Tensor, size: tuple[int, int], mode: Mode, window: int) -> Tensor:
         """Poses of somebody else as if the subject had taken them up: section 7 of the paper's appendix.
@@ -62,7 +65,8 @@ class Subject(nn.Module):
             The same shape, over the subject's pictures.
 
         Raises:
-            OptionError: No frame of one of the two shows head and ankles.
+            OptionError: No remembered pose of the subject shows head and ankles.
+            PoseError: None of the driver does.
         """
         target = self.statistics(mode)
         placed = normalise_pose(to_pixels(poses.double(), size), self.skeleton, size, target)

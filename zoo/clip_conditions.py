@@ -1,0 +1,137 @@
+"""Where the conditions of a clip that is animated come from: a file, OpenPose's folder, or an estimator."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from zoo.base import AnimationModule
+from zoo.batch import Condition
+from zoo.conditions import clean_track, estimate_track, load_estimator
+from zoo.data.cache import ByteCache
+from zoo.data.sidecar import SideCar, sidecar_path
+from zoo.errors import FileError, ZooError
+from zoo.pose import BODY_18, Skeleton, convert_pose, follow_person, read_openpose
+from zoo.video import VideoInfo, iter_frames, read_frames
+
+_LONGEST_GAP = 5  # frames, as `zoo prepare` interpolates by default
+
+
+class ClipCondition(Protocol):
+    """A condition of every frame of a clip."""
+
+    @property
+    def path(self) -> Path:
+        """The file that is to blame for it."""
+        ...
+
+    def read(self, indices: Sequence[int], cache: ByteCache) -> Tensor:
+        """The condition of some frames, (t, ...), in pixels of the clip's pictures."""
+        ...
+
+
+@dataclass(frozen=True)
+class Track:
+    """Poses in memory: read from OpenPose's files, converted, or estimated.
+
+    Attributes:
+        path: Where they came from.
+        poses: (T, K, 3) with x, y in pixels and confidence.
+    """
+
+    path: Path
+    poses: Tensor
+
+    def read(self, indices: Sequence[int], cache: ByteCache) -> Tensor:
+        """The poses (t, K, 3) of some frames."""
+        return self.poses[list(indices)]
+
+
+def find_condition(
+    method: AnimationModule,
+    condition: Condition,
+    clip: VideoInfo,
+    given: Path | None = None,
+    wanted: Sequence[int] | None = None,
+) -> ClipCondition:
+    """What a method needs beside the frames of a clip.
+
+    A pose is read from where the user says, else from the side-car beside the clip, else estimated, and brought into
+    the method's format. Other conditions are read from their side-car.
+
+    Args:
+        method: The method that needs it.
+        condition: Which one.
+        clip: The clip.
+        given: Of poses: an npz file as side-cars are, or a folder of OpenPose's JSON files.
+        wanted: The frames that will be read; None for all. Only these are estimated, each by itself.
+
+    Raises:
+        FileError: There is none and it can't be estimated, or it belongs to another clip.
+    """
+    beside = sidecar_path(clip.path, condition)
+    if condition == "pose":
+        if given is not None and given.is_dir():
+            return _read_openpose(given, clip, method.skeleton)
+        if given is None and not beside.is_file():
+            return _estimate(method, clip, wanted)
+    path = beside if given is None else given
+    if not path.is_file():
+        raise FileError(
+            clip.path, f"{type(method).__name__} needs its {condition}, but there is no {path.name}", "put it there"
+        )
+    sidecar = SideCar(path, condition, clip.frames, clip.height, clip.width)
+    sidecar.check()
+    if condition != "pose" or method.skeleton in (None, stored := sidecar.skeleton()):
+        return sidecar
+    poses = sidecar.read(range(clip.frames), ByteCache(0))
+    return Track(path, convert_pose(poses, stored, method.skeleton))
+
+
+def _read_openpose(folder: Path, clip: VideoInfo, skeleton: Skeleton | None) -> Track:
+    """Frame by frame in the order of the names; of several people one is followed, nobody is an empty pose."""
+    found = read_openpose(folder)
+    if (count := len(found.files)) != clip.frames:
+        more = f"{found.files[clip.frames].name} and what follows has" if count > clip.frames else "the rest has"
+        which = "frame" if count > clip.frames else "pose"
+        raise FileError(
+            folder,
+            f"has poses of {count} frames, but {clip.path.name} has {clip.frames}: {more} no {which}",
+            "write it anew from this video with OpenPose's --write_json, which makes one file a frame",
+        )
+    track = follow_person(found.people, found.skeleton).float()
+    return Track(folder, track if skeleton is None else convert_pose(track, found.skeleton, skeleton))
+
+
+def _estimate(method: AnimationModule, clip: VideoInfo, wanted: Sequence[int] | None) -> Track:
+    """Poses by the same back end, and for whole clips the same cleaning, as ``zoo prepare --pose``."""
+    skeleton = method.skeleton or BODY_18
+    try:
+        estimator = load_estimator("auto")
+    except ZooError as error:
+        missing = sidecar_path(clip.path, "pose").name
+        raise FileError(
+            clip.path,
+            f"{type(method).__name__} needs its pose; there is no {missing}, and it can't be estimated ({error})",
+            "run `zoo weights install pose`, or bring poses along: `zoo prepare --pose` on a machine that has it",
+        ) from error
+    print(f"{clip.path.name}: estimating poses; `zoo prepare {clip.path} --pose` keeps them")
+    numbers = range(clip.frames) if wanted is None else wanted
+    frames: Iterator[Tensor] = iter(read_frames(clip, wanted)) if wanted is not None else iter_frames(clip)
+    shown = tqdm(frames, desc=f"poses of {clip.path.name}", total=len(numbers), unit="frame", leave=False)
+    found = estimate_track(shown, estimator, skeleton).float()
+    if not found[..., 2].any():
+        raise FileError(
+            clip.path,
+            f"shows nobody in any of the {len(numbers)} frames that were looked at, so that there is no pose",
+            "take a picture or clip that shows the person, or bring its poses along (`NAME_pose.npz`)",
+        )
+    if wanted is None:
+        found = clean_track(found, float(clip.fps), "savitzky_golay", _LONGEST_GAP)
+    poses = torch.zeros(clip.frames, *found.shape[1:])
+    poses[list(numbers)] = found
+    return Track(clip.path, poses)
