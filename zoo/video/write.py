@@ -36,7 +36,7 @@ class _Encoding:
 
 H264 = {"crf": "18", "g": "25", "mbtree": "0"}
 """Options of x264 for every clip written here: constant quality, and a key frame every 25 frames, because clips are
-read at random afterwards. Without its macroblock tree, which takes quality from what it thinks is seen for a short time:
+read at random afterwards. Without its macroblock tree, which takes quality from what it thinks is seen only briefly:
 a tenth more error at 32 x 32, and choices on small pictures that were seen to differ from one run to the next."""
 
 _ENCODINGS = {
