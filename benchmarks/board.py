@@ -228,6 +228,8 @@ def _columns(results: Sequence[Result]) -> list[Column]:
 
 def _metric_column(name: str, values: Iterable[float | None], explained: str = "", unranked: str = "") -> Column:
     higher = _higher_is_better(name)
+    if name.startswith("jitter_") or name.endswith("_along_own_flow"):
+        unranked = "a still picture would be best, not ranked"
     words = [word.upper() if word in _ACRONYMS else word for word in name.replace("ms_ssim", "MS-SSIM").split("_")]
     label = f"{' '.join(words)} {'↑' if higher else '↓'}"
     return Column(name, label, higher, explained, unranked, _decimals(values))

@@ -12,7 +12,7 @@ SERIES = 7
 _WIDTH, _HEIGHT = 640, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 16, 42
 _DOT = 5  # radius of a mark
-_LETTER = 6.4  # pixels, the mean width of one in a label
+_LETTER = 7.8  # pixels, the mean width of one in a label
 _LINE = 15  # pixels between labels
 _TICKS = 4
 _POINTS = 160  # of a curve; more can't be told apart and cost bytes
@@ -62,8 +62,10 @@ def scatter(
         parts.append(f'<path class="bound" d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>')
         parts.append(f'<text class="quiet" x="{_LEFT + 6}" y="{y - 4:.1f}">{escape(label)}</text>')
         taken.append((_LEFT + 6, _LEFT + 6 + _LETTER * len(label), y - 4))
-    for x, y in [(x_axis.place(point.x), y_axis.place(point.y)) for point in points]:
-        taken.append((x - _DOT, x + _DOT, y + 4))
+    for point in points:
+        x, ends = x_axis.place(point.x), [y_axis.place(y) for y in (point.y, point.low, point.high) if y is not None]
+        heights_of_mark = {*ends, *range(math.ceil(min(ends)), math.floor(max(ends)), _LINE)}
+        taken += [(x - _DOT, x + _DOT, height + 4) for height in sorted(heights_of_mark)]
     for number, point in enumerate(points):
         parts.append(_mark(point, number, x_axis, y_axis, taken))
     return _svg(_WIDTH, _HEIGHT, f"{y_label} against {x_label}", parts)

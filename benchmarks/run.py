@@ -115,13 +115,20 @@ def attempt(job: Job, settings: Settings) -> str:
 
 
 def is_finished(path: Path, job: Job) -> bool:
-    """Whether a valid result of the job's protocol, as it is now, lies there."""
+    """Whether a valid result of the job's protocol, as it is now, lies there, and nothing more could be measured.
+
+    What was skipped for want of a network that has been installed since is measured with the weights that there are.
+    """
     if not path.is_file():
         return False
     try:
-        return read_result(path)["protocol"]["hash"] == job.protocol.hash
+        result = read_result(path)
     except ResultError:
         return False
+    if result["protocol"]["hash"] != job.protocol.hash:
+        return False
+    waiting = {name for name, why in result["evaluation"]["skipped"].items() if " install " in why}
+    return not waiting or waiting <= build_measures(job.protocol.content).skipped.keys()
 
 
 def run_job(job: Job, settings: Settings, device: torch.device) -> Result:

@@ -135,6 +135,21 @@ def test_few_clips_make_the_set_distance_a_diagnostic(board):
     assert column(uneven, "fvd").unranked_because == "n differs, not ranked"
 
 
+def test_nobody_is_best_in_what_a_still_picture_would_be_best_in():
+    results = [made_up("dwnet"), made_up("other", quality=2)]
+    for name in ("jitter_mediapipe", "warping_error_farneback_along_own_flow", "warping_error_farneback"):
+        for result in results:
+            evaluation = result["evaluation"]
+            evaluation["totals"][name] = evaluation["totals"]["l1"]
+            evaluation["intervals"][name] = evaluation["intervals"]["l1"]
+            for row in evaluation["per_clip"]:
+                row[name] = row["l1"]
+    still = build_board(results)
+    assert [name for name in ("jitter_mediapipe", "warping_error_farneback_along_own_flow", "warping_error_farneback")
+            if entry(still, "dwnet").cells[name].is_best] == ["warping_error_farneback"]  # fmt: skip
+    assert "a still picture would be best, not ranked" in table(still)
+
+
 def test_speed_of_different_machines_is_not_ranked(board):
     assert entry(board, "first_order_motion_model").cells["frames_per_second"].is_best  # the baseline is faster
     two = build_board([made_up("dwnet"), made_up("other", processor="Another", speed=90.0)])

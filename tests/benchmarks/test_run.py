@@ -14,10 +14,13 @@ import torch
 import yaml
 
 from benchmarks.evaluation import evaluate, open_data
+from benchmarks.jobs import Settings, find_jobs
 from benchmarks.measures import build_measures
-from benchmarks.protocol import read_protocol
+from benchmarks.protocol import PROTOCOLS, Suite, names, read_protocol
+from benchmarks.run import attempt, is_finished
 from benchmarks.schema import ResultError, read_result, validate
 from zoo.baselines import CopySource, Oracle
+from zoo.weights import networks
 
 ROOT = Path(__file__).resolve().parents[2]
 FOMM = "first_order_motion_model"
@@ -182,6 +185,36 @@ def test_metrics_that_cannot_be_measured_say_why(tmp_path, monkeypatch):
     assert "zoo weights install fvd" in evaluation["skipped"]["fvd"]
     assert "mask" in evaluation["skipped"]["subject_l1"]
     assert "estimators.keypoints" in evaluation["skipped"]["akd"]
+
+
+def test_what_was_skipped_is_measured_once_its_network_is_there(tmp_path, monkeypatch):
+    cache = os.environ.get("ZOO_CACHE")
+    (job,), _ = find_jobs(
+        Suite((read_protocol(tiny_protocol.write(tmp_path, metrics=["l1", "lpips_alex"])),)), ["oracle"]
+    )
+    settings = Settings(tmp_path / "results", tmp_path / "work", device="cpu", machine="here")
+    path = job.result(settings.output, "here")
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "empty"))
+    assert not attempt(job, settings)
+    assert list(read_result(path)["evaluation"]["skipped"]) == ["lpips_alex"]
+    assert is_finished(path, job)  # as long as it can't be had
+    monkeypatch.setenv("ZOO_CACHE", cache) if cache else monkeypatch.delenv("ZOO_CACHE")
+    if not next(row.present for row in networks.status() if row.name == "lpips_alex"):
+        pytest.skip("needs `zoo weights install lpips`")
+    assert not is_finished(path, job)
+    assert not attempt(job, settings)
+    assert list(read_result(path)["evaluation"]["totals"]) == ["l1", "lpips_alex"]
+    assert is_finished(path, job)
+
+
+@pytest.mark.parametrize("name", names(PROTOCOLS))
+def test_networks_that_are_missing_are_named_with_the_command(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
+    content = read_protocol(PROTOCOLS / f"{name}.yaml").content
+    skipped = build_measures(content).skipped
+    assert {"akd", "mkr", "jitter"} <= skipped.keys()
+    assert ("aed" in skipped) == ("aed" in content["metrics"])
+    assert all("zoo weights install " in why or "pip install " in why for why in skipped.values())
 
 
 def test_the_oracle_reads_the_true_frames_of_a_transfer(tmp_path):

@@ -9,9 +9,9 @@ from torch.nn import functional
 from zoo.base import MotionOptions
 from zoo.baselines.baseline import Baseline
 from zoo.batch import Batch, truth
+from zoo.video import H264
 
 FPS = 25  # of the coded file; the encoder's constant quality hardly depends on it
-OPTIONS = {"crf": "18", "g": "25", "mbtree": "0"}
 
 
 class Oracle(Baseline):
@@ -42,16 +42,13 @@ class Oracle(Baseline):
 
 
 def coded(clip: Tensor) -> Tensor:
-    """Frames (T, 3, H, W) in [0, 1], coded as H.264 (CRF 18, yuv420p) as `zoo.video` writes it, and decoded again.
-
-    Without x264's macroblock tree, whose choices on small pictures differ from one run to the next.
-    """
+    """Frames (T, 3, H, W) in [0, 1], coded as H.264 (CRF 18, yuv420p) as `zoo.video` writes it, and decoded again."""
     height, width = clip.shape[-2:]
     even = functional.pad(clip, (0, width % 2, 0, height % 2), mode="replicate")  # as yuv420p needs it
     pictures = (even * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=FPS, options=OPTIONS)
+        stream = container.add_stream("libx264", rate=FPS, options=H264)
         stream.height, stream.width, stream.pix_fmt = *pictures.shape[1:3], "yuv420p"
         for number, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")

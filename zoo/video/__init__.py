@@ -6,9 +6,10 @@ from .panels import grid, side_by_side
 from .pictures import read_image, write_image
 from .probe import probe
 from .read import iter_frames, read_frames
-from .write import VideoWriter
+from .write import H264, VideoWriter
 
 __all__ = [
+    "H264",
     "VideoError",
     "VideoInfo",
     "VideoWriter",
