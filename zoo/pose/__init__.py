@@ -23,7 +23,7 @@ from zoo.pose.skeleton import (
 )
 from zoo.pose.smoothing import average_windows, fill_gaps, smooth_median, smooth_one_euro, smooth_savitzky_golay
 from zoo.pose.statistics import Mode, PoseStatistics
-from zoo.pose.surface import SURFACE_PARTS, flip_surface
+from zoo.pose.surface import SURFACE_PARTS, flip_surface, part_palette, show_surface
 
 __all__ = [
     "BODY_18",
@@ -55,7 +55,9 @@ __all__ = [
     "letterbox_pose",
     "limb_lengths",
     "normalise_pose",
+    "part_palette",
     "read_openpose",
+    "show_surface",
     "smooth_median",
     "smooth_one_euro",
     "smooth_savitzky_golay",
