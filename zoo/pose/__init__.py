@@ -1,6 +1,7 @@
 """Skeleton formats, and what every pose-driven method does with poses."""
 
 from zoo.pose.boxes import face_boxes, letterbox, letterbox_pose
+from zoo.pose.capsules import draw_surface
 from zoo.pose.coordinates import to_pixels, to_units
 from zoo.pose.drawing import PUBLISHED_CANVAS, draw_figure, draw_pixels
 from zoo.pose.limbs import limb_lengths, transfer_limbs
@@ -46,6 +47,7 @@ __all__ = [
     "convert_pose",
     "draw_figure",
     "draw_pixels",
+    "draw_surface",
     "face_boxes",
     "fill_gaps",
     "flip_pose",
