@@ -93,7 +93,7 @@ _PLACE_Z = {"upper_arm": 0.0, "forearm": 0.06, "hand": 0.08, "thigh": 0.0, "shin
 _HALVES = {_FRONT_AND_BACK: ("_front", "_back"), _OUTSIDE_AND_INSIDE: ("_outside", "_inside"), _ONCE_AROUND: ("", "")}
 _SIDES = ("left", "right")
 _FACE = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
-_LONGEST = 0.8  # quantile of the heights that limbs tell
+_LONGEST = 0.9  # quantile of the heights that limbs tell
 _FLOOR_SEEN = 0.15  # how much of a length along the floor towards the camera is seen
 _FOOT = ([0, 0.15, 0.5, 0.8, 1], [0.016, 0.025, 0.025, 0.023, 0.014])
 
@@ -140,10 +140,10 @@ def _draw(pose: Tensor, size: tuple[int, int]) -> Tensor:
     y = rows - body.start[..., 1, None]
     along = (y[..., :, None] * direction[..., 1, None, None] + x[..., None, :] * direction[..., 0, None, None]).flatten(2)
     aside = (y[..., :, None] * across[..., 1, None, None] + x[..., None, :] * across[..., 0, None, None]).flatten(2)
-    share = (along / length).clamp(0, 1)  # T, C, H W: U
+    beyond = along - torch.minimum(along.clamp(min=0), length)  # T, C, H W: exactly 0 between the ends
+    share = (along / length).clamp(0, 1)  # U
     knot = (share * (_KNOTS - 1)).round().long()
     reach = radius.gather(2, knot)
-    beyond = along - share * length
     capped = torch.tensor([capsule.capped for capsule in capsules], device=pose.device)[:, None]
     # Caps are round; bodies without end where their profile does.
     reach = torch.where(beyond == 0, reach, torch.where(capped, (reach.square() - beyond.square()).clamp(min=0).sqrt(), 0))
