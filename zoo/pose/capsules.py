@@ -138,7 +138,9 @@ def _draw(pose: Tensor, size: tuple[int, int]) -> Tensor:
     rows, columns = (torch.arange(side, device=pose.device, dtype=pose.dtype) for side in size)
     x = columns - body.start[..., 0, None]  # T, C, W
     y = rows - body.start[..., 1, None]
-    along = (y[..., :, None] * direction[..., 1, None, None] + x[..., None, :] * direction[..., 0, None, None]).flatten(2)
+    along = (y[..., :, None] * direction[..., 1, None, None] + x[..., None, :] * direction[..., 0, None, None]).flatten(
+        2
+    )
     aside = (y[..., :, None] * across[..., 1, None, None] + x[..., None, :] * across[..., 0, None, None]).flatten(2)
     beyond = along - torch.minimum(along.clamp(min=0), length)  # T, C, H W: exactly 0 between the ends
     share = (along / length).clamp(0, 1)  # U
@@ -146,7 +148,9 @@ def _draw(pose: Tensor, size: tuple[int, int]) -> Tensor:
     reach = radius.gather(2, knot)
     capped = torch.tensor([capsule.capped for capsule in capsules], device=pose.device)[:, None]
     # Caps are round; bodies without end where their profile does.
-    reach = torch.where(beyond == 0, reach, torch.where(capped, (reach.square() - beyond.square()).clamp(min=0).sqrt(), 0))
+    reach = torch.where(
+        beyond == 0, reach, torch.where(capped, (reach.square() - beyond.square()).clamp(min=0).sqrt(), 0)
+    )
     offset = aside / reach.clamp(min=1e-6)
     inside = (offset.abs() <= 1) & (reach > 0) & body.seen[..., None]
     bulge = (1 - offset.square()).clamp(min=0).sqrt()

@@ -71,9 +71,7 @@ class WarpGenerator(nn.Module):
         warping: How features are warped.
     """
 
-    def __init__(
-        self, width: int = 64, downsamplings: int = 2, blocks: int = 9, warping: Warping = "refined"
-    ) -> None:
+    def __init__(self, width: int = 64, downsamplings: int = 2, blocks: int = 9, warping: Warping = "refined") -> None:
         super().__init__()
         self.warping = warping
         channels = width * 2**downsamplings
@@ -86,9 +84,7 @@ class WarpGenerator(nn.Module):
                 *contraction(8, width, downsamplings, "instance"), *refining, nn.Conv2d(channels, 2, 1)
             )
         self.fusion = nn.Conv2d(3 * channels, channels, 1)
-        self.decoder = nn.Sequential(
-            *expansion(width, downsamplings, blocks, "instance", "reflect"), *head(width, 3)
-        )
+        self.decoder = nn.Sequential(*expansion(width, downsamplings, blocks, "instance", "reflect"), *head(width, 3))
         self.apply(init_normal)
         if self.warp_refiner is not None:  # training starts from the coarse warp as it is
             for parameter in self.warp_refiner[-1].parameters():
