@@ -111,8 +111,7 @@ def read_surface_pictures(
         (T, 3, H, W) uint8: I in 0..24, U and V times 255.
 
     Raises:
-        VideoError: The pictures can't be read, are more or fewer, or of another size.
-        OptionError: They aren't encoded so.
+        VideoError: The pictures can't be read, are more or fewer, of another size, or not encoded so.
     """
     info = probe(folder)
     if info.frames != frames:
@@ -121,4 +120,9 @@ def read_surface_pictures(
         problem = f"holds maps of {info.width}x{info.height}, but the video has {size[1]}x{size[0]}"
         raise VideoError(folder, problem, "make the maps from this video, they can't be resized")
     pictures = torch.stack(list(iter_frames(info)))
-    return decode_surface(pictures, find_encoding(pictures) if encoding == "auto" else encoding)
+    try:
+        return decode_surface(pictures, find_encoding(pictures) if encoding == "auto" else encoding)
+    except OptionError as error:
+        raise VideoError(
+            folder, f"can't be read: {error}", "name what the channels hold, or give other maps"
+        ) from error

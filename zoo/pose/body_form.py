@@ -5,7 +5,7 @@ these profiles: down the trunk, down the head from crown to collar, down the lim
 """
 
 Profile = tuple[tuple[list[float], list[float]], tuple[list[float], list[float]]]
-"""Half width (from the person's right to left) and half depth (from back to front), each as knots along U and values."""
+"""Half width (from side to side) and half depth (from back to front), each as knots along U and values there."""
 
 HIP_HEIGHT = 0.515
 """Of the hip joints over the floor."""

@@ -263,7 +263,7 @@ class _Body:
 
 
 def _height(joints: _Joints) -> Tensor:
-    """(T,) pixels from sole to crown, by the longest limbs, as those that point at the camera look shorter; 0: unknown."""
+    """(T,) pixels from sole to crown, by the longest limbs, as others point at the camera; 0 where unknown."""
     segments = [
         (joints.between("shoulder") - joints.between("hip"), _SHOULDER - HIP_HEIGHT,
          joints.known("left_shoulder", "right_shoulder", "left_hip", "right_hip")),

@@ -38,10 +38,10 @@ def to_official(state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     theirs = {ours: official for official, ours in _NETWORKS.items()}
     files: dict[str, dict[str, Tensor]] = {"G": {}, "D": {}}
     for key, tensor in state.items():
-        network, part, layer = (key.split(".", 2) + [""])[:3]
+        network, part, layer = key.split(".", 2)
         if network == "generator":
             files["G"][f"{theirs[f'generator.{part}']}.{layer}"] = tensor
-        elif network == "discriminator":
+        else:
             files["D"][f"{part}.{layer}"] = tensor
     return files
 
