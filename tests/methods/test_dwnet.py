@@ -5,24 +5,19 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from lightning import Callback, Trainer
 from safetensors.torch import load_file
 from torch import nn
-from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from zoo.base import MotionOptions, count_parameters, select, split_driving
+from zoo.base import MotionOptions, select
 from zoo.batch import Batch
-from zoo.cli import main
-from zoo.errors import OptionError
-from zoo.methods.dwnet import DwNet, losses, official
+from zoo.methods.dwnet import DwNet, official
 from zoo.methods.dwnet.losses import PERCEPTUAL_TAP_WEIGHTS
-from zoo.methods.dwnet.networks import WarpGenerator, network_surface
+from zoo.methods.dwnet.networks import network_surface
 from zoo.nn.features import FeatureNetwork
 from zoo.nn.perceptual import PerceptualLoss
 from zoo.warp import SurfaceWarp, coordinate_grid
-from zoo.weights import WeightsError, load_weights, save_weights
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "dwnet"
 MOMENTS = ("t0", "t1", "t0")
