@@ -5,19 +5,22 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from lightning import Callback, Trainer
 from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import DataLoader
 
-from zoo.base import MotionOptions, select
+from zoo.base import MotionOptions, count_parameters, select, split_driving
 from zoo.batch import Batch
+from zoo.errors import OptionError
 from zoo.methods.dwnet import DwNet, official
 from zoo.methods.dwnet.losses import PERCEPTUAL_TAP_WEIGHTS
 from zoo.methods.dwnet.networks import network_surface
 from zoo.nn.features import FeatureNetwork
 from zoo.nn.perceptual import PerceptualLoss
 from zoo.warp import SurfaceWarp, coordinate_grid
+from zoo.weights import WeightsError, load_weights, save_weights
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "dwnet"
 MOMENTS = ("t0", "t1", "t0")
@@ -236,7 +239,7 @@ class TestParity:
             assert torch.equal(ours, brute)  # the first of several nearest pixels, as comparing all pairs finds it
             assert torch.equal(ours[~tied], tree[~tied])
             differs = (ours != tree).any(-1)
-            assert 0 < differs.sum() < 0.1 * tied.sum() * 10
+            assert 0 < differs.sum() < tied.sum()
             self.equally_near(surface(pair[0]), surface(pair[1]), ours[differs], tree[differs], differs)
 
     def equally_near(self, source, target, ours, theirs, where):
@@ -266,3 +269,216 @@ class _Losses(Callback):
             return terms
 
         module.losses = watched
+
+
+# ---------------------------------------------------------------------- promises
+
+
+def random_surfaces(*shape, seed=0):
+    """(..., 3, H, W) maps in blocks, so that neighbours belong together."""
+    draw = torch.Generator().manual_seed(seed)
+    *lead, height, width = shape
+    part = torch.randint(-6, 25, (*lead, 1, height // 4, width // 4), generator=draw).clamp(min=0)
+    part = part.repeat_interleave(4, -1).repeat_interleave(4, -2)
+    places = torch.randint(256, (*lead, 2, height, width), generator=draw) / 255 * (part > 0)
+    return torch.cat([part.float(), places], -3)
+
+
+def clip_batch(frames=5, size=(16, 24), count=2):
+    draw = torch.Generator().manual_seed(1)
+    return Batch(
+        source=torch.rand(count, 1, 3, *size, generator=draw),
+        source_iuv=random_surfaces(count, 1, *size),
+        driving=torch.rand(count, frames, 3, *size, generator=draw),
+        driving_iuv=random_surfaces(count, frames, *size, seed=2),
+    )
+
+
+def small(**arguments):
+    torch.manual_seed(0)
+    defaults = {"width": 4, "downsamplings": 1, "blocks": 1, "discriminator_width": 4, "discriminator_layers": 2}
+    method = DwNet(**defaults | {"perceptual": "alexnet"} | arguments)
+    for parameter in method.generator.parameters():  # nothing hides behind an initial zero
+        nn.init.normal_(parameter, std=0.1)
+    return method.eval()
+
+
+def test_published_size():
+    method = DwNet()
+    assert count_parameters(method.generator) == 14_708_549
+    assert count_parameters(method.discriminator) == 5_535_618
+
+
+def test_training_starts_from_the_coarse_warp():
+    method, batch = DwNet(width=4, blocks=1, discriminator_width=4), clip_batch()
+    rendered = method.training_forward(batch)["rendered"]
+    assert torch.equal(rendered.source.residual, torch.zeros_like(rendered.source.residual))
+
+
+def test_what_the_networks_see_of_a_map():
+    """V, U and I in this order, as bytes of a picture scaled to [-1, 1]."""
+    iuv = torch.tensor([24.0, 1.0, 0.2]).view(3, 1, 1)
+    torch.testing.assert_close(network_surface(iuv).flatten(), torch.tensor([-0.6, 1.0, 48 / 255 - 1]))
+    assert network_surface(torch.zeros(3, 1, 1)).flatten().tolist() == [-1, -1, -1]
+
+
+class TestAnimation:
+    @pytest.mark.parametrize("chunk", [1, 2, 3])
+    @pytest.mark.parametrize("arguments", [{}, {"previous_frame": False}, {"warping": "none"}, {"warping": "coarse"}])
+    def test_chunks_equal_the_whole(self, arguments, chunk):
+        method, batch = small(**arguments), clip_batch()
+        assert torch.equal(method.animate(batch, chunk=chunk), method.animate(batch, chunk=5))
+
+    def test_training_renders_the_same_frames(self):
+        method, batch = small(), clip_batch(frames=3)
+        previous, frames = None, []
+        with torch.no_grad():
+            for moment in range(3):
+                previous = method.training_forward(batch, moment, previous)["rendered"].picture
+                frames.append((previous + 1) / 2)
+        torch.testing.assert_close(method.animate(batch), torch.stack(frames, 1), atol=1e-5, rtol=0)
+
+    def test_the_frame_before_matters_unless_it_is_left_out(self):
+        batch = clip_batch(frames=2)
+        other = Batch(**batch)
+        other["driving_iuv"] = batch["driving_iuv"].clone()
+        other["driving_iuv"][:, 0] = random_surfaces(2, 16, 24, seed=7)
+        for previous_frame in (True, False):
+            method = small(previous_frame=previous_frame)
+            second, changed = (method.animate(b)[:, 1] for b in (batch, other))
+            assert torch.equal(second, changed) != previous_frame
+
+    def test_maps_without_anybody(self):
+        """Source, driving clip or both may show nobody: frames are still pictures."""
+        for key in ("source_iuv", "driving_iuv"):
+            batch = clip_batch()
+            batch[key] = torch.zeros_like(batch[key])
+            frames = small().animate(batch)
+            assert frames.isfinite().all()
+            assert 0 <= frames.min() <= frames.max() <= 1
+
+    def test_parts_beyond_the_chart_are_refused(self):
+        batch = clip_batch()
+        batch["driving_iuv"][0, 1, 0, 3, 3] = 25
+        with pytest.raises(ValueError, match="not 0 to 24"):
+            small().animate(batch)
+
+    @pytest.mark.parametrize("size", [(15, 24), (2, 24)])
+    def test_sizes_that_networks_cannot_take(self, size):
+        with pytest.raises(OptionError, match="DwNet needs"):
+            small()._check_size(torch.rand(1, 1, 3, *size))
+
+    def test_explained(self):
+        method, batch = small(), clip_batch()
+        state = method.encode(select(batch, "source"), MotionOptions())
+        shown = []
+        for chunk in split_driving(batch, 3):
+            frames, state = method.render(state, chunk)
+            views = method.explain(state, chunk)
+            assert list(views) == ["driving", "surface", "coarse_warp", "refined_warp", "result"]
+            assert torch.equal(views["result"], frames)
+            shown.append(views)
+        whole = method.explain(method.render(method.encode(select(batch, "source"), MotionOptions()), batch)[1], batch)
+        for name, view in whole.items():
+            assert view.shape == batch["driving"].shape
+            assert 0 <= view.min() <= view.max() <= 1
+            torch.testing.assert_close(torch.cat([views[name] for views in shown], 1), view)
+
+    def test_the_coarse_warp_is_shown_where_something_is_known(self):
+        """A clip that shows the source's own map: the source itself, without any grey."""
+        batch = clip_batch(frames=1)
+        batch["driving_iuv"] = batch["source_iuv"]
+        state = small().encode(select(batch, "source"), MotionOptions())
+        views = small().explain(small().render(state, batch)[1], batch)
+        same_place = (views["coarse_warp"] - batch["source"]).abs().amax(2) < 1e-5
+        assert same_place.float().mean() > 0.95  # the rest has the map's value twice
+
+
+class TestTraining:
+    @pytest.mark.parametrize("warping", ["coarse", "none"])
+    def test_ablations_have_no_warp_loss(self, warping):
+        method, batch = small(warping=warping), clip_batch(frames=1)
+        assert method.generator.warp_refiner is None
+        method.perceptual_loss = lambda ours, truth: (ours - truth).abs().mean()
+        terms = method.losses("generator", batch, method.training_forward(batch))
+        assert set(terms) == {"gan", "feature_matching", "perceptual"}
+        with pytest.raises(OptionError, match=r"loss_weights\.warp teaches the refiner"):
+            small(warping=warping, loss_weights={"warp": 1})
+
+    def test_no_gradient_flows_through_time(self):
+        method, batch = small(), clip_batch(frames=2)
+        previous = method.training_forward(batch, 0)["rendered"].picture
+        seen = []
+        method.play = lambda phase, optimizer, batch, rendered: seen.append(rendered["pictures"][1])
+        method._phase_optimizers = lambda: [None, None]
+        method.training_step(batch, 0)
+        assert len(seen) == 4  # two phases for each of two frames
+        assert not seen[2].requires_grad
+        torch.testing.assert_close(seen[2], previous.detach())
+
+    def test_weights_that_are_switched_off(self):
+        method, batch = small(loss_weights={"gan": 0, "warp": 0, "feature_matching": 0}), clip_batch(frames=1)
+        method.perceptual_loss = lambda ours, truth: (ours - truth).abs().mean()
+        rendered = method.training_forward(batch)
+        terms = method.losses("generator", batch, rendered)
+        expected = (rendered["rendered"].picture - rendered["target"]).abs().mean()
+        assert list(terms) == ["perceptual"]
+        torch.testing.assert_close(terms["perceptual"], 10 * expected)
+
+
+class TestOfficialCheckpoints:
+    def test_round_trip(self, tmp_path):
+        method = small()
+        files = official.to_official(method.state_dict())
+        assert set(files["D"]) == {f"scale{s}_layer{j}.0.{kind}" for s in (0, 1) for j in range(4)
+                                   for kind in ("weight", "bias")}  # fmt: skip
+        assert {"model_downsample.1.weight", "model_downsample_previous.4.bias", "model_downsample_grid_set.9.weight",
+                "down_pair.bias", "model.0.conv_block.5.weight"} <= set(files["G"])  # fmt: skip
+        torch.save({f"module.{key}": tensor for key, tensor in files["G"].items()}, tmp_path / "latest_net_G.pth")
+        arguments = {name: method.hparams[name] for name in ("width", "downsamplings", "blocks", "discriminator_width")}
+        loaded = DwNet.from_official(tmp_path / "latest_net_G.pth", **arguments)
+        batch = clip_batch()
+        assert torch.equal(loaded.animate(batch), method.animate(batch))
+        loaded = small()
+        loaded.load_official(files["G"] | files["D"])
+        assert all(torch.equal(tensor, loaded.state_dict()[key]) for key, tensor in method.state_dict().items())
+
+    def test_published_keys(self):
+        """Names and shapes of the released files, as the official code builds them."""
+        files = official.to_official(DwNet().state_dict())
+        shapes = {key: tuple(tensor.shape) for part in files.values() for key, tensor in part.items()}
+        expected = {
+            "model_downsample.1.weight": (64, 3, 7, 7), "model_downsample_previous.7.weight": (256, 128, 3, 3),
+            "model_downsample_grid_set.1.weight": (64, 8, 7, 7), "model_downsample_grid_set.12.weight": (2, 256, 1, 1),
+            "model_downsample_grid_set.11.conv_block.5.weight": (256, 256, 3, 3), "down_pair.weight": (256, 768, 1, 1),
+            "model.8.conv_block.1.weight": (256, 256, 3, 3), "model.9.weight": (256, 128, 3, 3),
+            "model.12.weight": (128, 64, 3, 3), "model.16.weight": (3, 64, 7, 7),
+            "scale1_layer4.0.weight": (1, 512, 4, 4),
+        }  # fmt: skip
+        assert {key: shapes[key] for key in expected} == expected
+
+    def test_ablations_leave_the_refiner_out(self):
+        files = official.to_official(small().state_dict())
+        loaded = small(warping="coarse")
+        loaded.load_official(files["G"])
+        assert torch.equal(loaded.generator.fusion.weight, files["G"]["down_pair.weight"])
+
+    def test_other_files_are_named(self, tmp_path):
+        torch.save({"model.0.weight": torch.zeros(3)}, tmp_path / "other.pth")
+        with pytest.raises(WeightsError, match=r"other\.pth"):
+            DwNet.from_official(tmp_path / "other.pth", width=4, blocks=1)
+
+    def test_weights_do_not_follow_defaults(self, tmp_path):
+        method = small(loss_weights={"warp": 3.0})
+        loaded = load_weights(save_weights(method, tmp_path / "weights.safetensors"), DwNet)
+        assert loaded.hparams["loss_weights"] == {"gan": 1, "feature_matching": 10, "perceptual": 10, "warp": 3.0}
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_recipes(path):
+    """Every recipe builds; those for synthetic people stay below two million parameters."""
+    content = yaml.safe_load(path.read_text())
+    method = DwNet(**content["model"].get("init_args", {}))
+    assert content["data"]["driving_frames"] == 2
+    size = count_parameters(method.generator)
+    assert size == 14_708_549 if path.stem.endswith("256") else size <= 2_000_000
