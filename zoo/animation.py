@@ -256,7 +256,9 @@ def _find_sidecar(method: AnimationModule, condition: Condition, info: VideoInfo
     if not path.is_file():
         name = type(method).__name__
         raise FileError(
-            info.path, f"{name} needs its {condition}, but there is no {path.name}", "put it beside the clip"
+            info.path,
+            f"{name} needs its {condition}, but there is no {path.name}",
+            "put it beside the clip, or see `zoo prepare --help`",
         )
     sidecar = SideCar(path, condition, info.frames, info.height, info.width)
     sidecar.check()
