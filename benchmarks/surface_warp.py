@@ -64,7 +64,7 @@ def measure(side: int, pairs: int, repetitions: int) -> dict[str, Any]:
         for way in WAYS:
             torch.testing.assert_close(distances[way], distances["ours"])
     result: dict[str, Any] = {way: spread(times[way]) for way in WAYS}
-    result |= {"side": side, "pairs": pairs, "person_pixels": float((target[:, 0] > 0).float().sum() / pairs)}
+    result |= {"side": side, "batch": pairs, "person_pixels": float((target[:, 0] > 0).float().sum() / pairs)}
     for way in ("tree", "pairs"):
         result[f"time_ratio_{way}"] = float(np.median(times["ours"]) / np.median(times[way]))
     return result

@@ -258,7 +258,7 @@ def _find_sidecar(method: AnimationModule, condition: Condition, info: VideoInfo
         raise FileError(
             info.path,
             f"{name} needs its {condition}, but there is no {path.name}",
-            "put it beside the clip, or see `zoo prepare --help`",
+            "see `zoo prepare --help`",
         )
     sidecar = SideCar(path, condition, info.frames, info.height, info.width)
     sidecar.check()
