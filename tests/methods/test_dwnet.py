@@ -17,7 +17,7 @@ from zoo.errors import OptionError
 from zoo.methods.dwnet import DwNet, official
 from zoo.methods.dwnet.losses import PERCEPTUAL_TAP_WEIGHTS
 from zoo.methods.dwnet.networks import network_surface
-from zoo.nn.features import FeatureNetwork
+from zoo.nn.features import PERCEPTUAL_TAPS, FeatureNetwork, alexnet_layers, vgg16_layers, vgg19_layers
 from zoo.nn.perceptual import PerceptualLoss
 from zoo.warp import SurfaceWarp, coordinate_grid
 from zoo.weights import WeightsError, load_weights, save_weights
@@ -404,6 +404,18 @@ class TestTraining:
         assert set(terms) == {"gan", "feature_matching", "perceptual"}
         with pytest.raises(OptionError, match=r"loss_weights\.warp teaches the refiner"):
             small(warping=warping, loss_weights={"warp": 1})
+
+    @pytest.mark.parametrize(("network", "least"), [("alexnet", 31), ("vgg16", 16), ("vgg19", 16)])
+    def test_warps_too_small_for_the_loss_network(self, network, least):
+        method = small(perceptual=network)
+        batch = clip_batch(frames=1, size=(2 * (least - 1), 64))
+        with pytest.raises(OptionError, match=f"{network} needs {least}"):
+            method.on_train_batch_start(batch, 0)
+        layers = {"alexnet": alexnet_layers, "vgg16": vgg16_layers, "vgg19": vgg19_layers}[network]([2] * 5)
+        features = FeatureNetwork(layers, PERCEPTUAL_TAPS[network])
+        assert features(torch.rand(1, 3, least, least))[-1].numel()
+        with pytest.raises(RuntimeError):
+            features(torch.rand(1, 3, least - 1, least - 1))
 
     def test_no_gradient_flows_through_time(self):
         method, batch = small(), clip_batch(frames=2)
