@@ -19,7 +19,6 @@ from zoo.pose import show_surface
 from zoo.warp import SurfaceWarp, resize_grid, surface_warp
 from zoo.weights.checkpoint import load_state
 
-
 SMALLEST: dict[FeatureNetworkName, int] = {"alexnet": 31, "vgg16": 16, "vgg19": 16}
 """Pixels of the smallest side of a picture that leave something for the loss network's last tap."""
 
@@ -112,18 +111,18 @@ class DwNet(AdversarialTraining):
     # ------------------------------------------------------------------ training
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """As every method, and looks whether the loss network can take pictures of the warps' size.
+        """Looks whether the loss network can take pictures of the warps' size, then does as every method.
 
         Raises:
             OptionError: It can't.
         """
-        super().on_train_batch_start(batch, batch_idx)
         side, network = min(batch["source"].shape[-2:]) // self.size_multiple, self.hparams["perceptual"]
         if self.weights["warp"] and side < (least := SMALLEST[network]):
             raise OptionError(
-                f"the warp loss compares pictures of {side} pixels here, but {network} needs {least}; raise `data.size`, "
-                "lower `downsamplings`, take another `perceptual`, or set `loss_weights.warp` to 0"
+                f"the warp loss compares pictures of {side} pixels here, but {network} needs {least}; raise "
+                "`data.size`, lower `downsamplings`, take another `perceptual`, or set `loss_weights.warp` to 0"
             )
+        super().on_train_batch_start(batch, batch_idx)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Renders the driving frames in turn; both phases play after each, and the next sees what they changed."""
