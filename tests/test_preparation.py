@@ -1,4 +1,4 @@
-"""``zoo prepare --pose`` with a back end of the user's own, as a user meets it."""
+"""``zoo prepare --pose`` and ``--iuv`` with a back end of the user's own, as a user meets them."""
 
 import sys
 from fractions import Fraction
@@ -8,11 +8,14 @@ import pytest
 import torch
 
 from zoo.cli import main
+from zoo.conditions import encode_surface
+from zoo.data.cache import ByteCache
 from zoo.data.errors import DataError
 from zoo.data.sidecar import SideCar
 from zoo.errors import OptionError, ZooError
+from zoo.pose import BODY_18, draw_surface
 from zoo.preparation import prepare
-from zoo.video import VideoWriter, probe
+from zoo.video import VideoWriter, probe, write_image
 
 FRAMES, HEIGHT, WIDTH = 12, 48, 64
 BACK_END = '''
@@ -158,15 +161,112 @@ def test_an_interrupted_clip_leaves_nothing_and_is_done_again(tmp_path, back_end
     ("options", "problem"),
     [
         ({}, "nothing to do"),
+        ({"iuv": True, "surface": "densepose"}, "there are no surfaces 'densepose'"),
         ({"pose": True, "skeleton": "body_19"}, "no skeleton 'body_19'; choose body_18"),
         ({"output": "out", "videos": ["a", "b"]}, "takes one folder"),
     ],
 )
-def test_mistaken_options_are_explained(options, problem):
+def test_mistaken_options_are_explained(tmp_path, options, problem):
+    write_clip(tmp_path / "a.mp4")
     with pytest.raises(OptionError, match=problem):
-        prepare(**{"videos": "clips"} | options)
+        prepare(**{"videos": str(tmp_path)} | options)
 
 
 def test_a_missing_video_is_named(tmp_path):
     with pytest.raises(DataError, match=r"gone\.mp4: doesn't exist"):
         prepare([str(tmp_path / "gone.mp4")], pose=True)
+
+
+SURFACES = """
+import torch
+
+
+class Surfaces:
+    def __init__(self):
+        self.frames = 0
+
+    def __call__(self, frame):
+        surface = torch.zeros_like(frame)
+        white = frame[0] > 128
+        surface[0][white], surface[1][white], surface[2][white] = PART, self.frames, 255
+        self.frames += 1
+        return surface
+"""
+
+
+def surface_back_end(folder, monkeypatch, part=2):
+    name = f"my_surfaces_{part}"
+    (folder / f"{name}.py").write_text(SURFACES.replace("PART", str(part)))
+    monkeypatch.syspath_prepend(folder)
+    return f"{name}:Surfaces"
+
+
+def surfaces(clip):
+    path = clip.with_name(f"{clip.stem}_iuv.npz")
+    car = SideCar(path, "iuv", FRAMES, HEIGHT, WIDTH)
+    car.check()
+    return car.read(range(FRAMES), ByteCache(0))
+
+
+class TestSurfaces:
+    @pytest.fixture
+    def clip(self, tmp_path):
+        write_clip(tmp_path / "a.mp4")
+        return tmp_path / "a.mp4"
+
+    def test_drawn_around_the_poses_of_the_same_run(self, clip, back_end, capsys):
+        main(["prepare", str(clip), "--pose", "--iuv", "--estimator", back_end, "--overlay", "null"])
+        assert "a.mp4: 12 surface maps, 0 without anybody" in capsys.readouterr().out
+        expected = draw_surface(track(clip), BODY_18, (HEIGHT, WIDTH))
+        assert torch.equal(surfaces(clip), expected)
+        assert expected[:, 0].flatten(1).any(1).all()
+
+    def test_without_poses_the_next_step_is_named(self, clip, capsys):
+        with pytest.raises(ZooError, match="1 of 1 clips got no surface maps"):
+            prepare([str(clip)], iuv=True)
+        assert "has no a_pose.npz to draw a surface around; add --pose" in capsys.readouterr().out
+
+    def test_by_a_back_end_of_ones_own_and_a_second_run(self, clip, tmp_path, monkeypatch, capsys):
+        command = ["prepare", str(clip), "--iuv", "--surface", surface_back_end(tmp_path, monkeypatch)]
+        main(command)
+        maps = surfaces(clip)
+        assert (maps[:, 0].flatten(1).amax(1) == 2).all()
+        assert maps[:, 1].flatten(1).amax(1).tolist() == list(range(FRAMES))
+        capsys.readouterr()
+        main(command)
+        assert "a.mp4: has surface maps already" in capsys.readouterr().out
+
+    def test_parts_beyond_the_last_are_refused(self, clip, tmp_path, monkeypatch):
+        with pytest.raises(OptionError, match="gives part 30, but 24 is the last"):
+            prepare([str(clip)], iuv=True, surface=surface_back_end(tmp_path, monkeypatch, part=30))
+        assert not clip.with_name("a_iuv.npz").exists()
+
+    def test_of_pictures(self, clip, tmp_path):
+        maps = torch.randint(0, 25, (FRAMES, 3, HEIGHT, WIDTH)).byte()
+        maps[:, 1:] *= maps[:, :1] > 0
+        for number, picture in enumerate(encode_surface(maps, "vui")):
+            write_image(tmp_path / "maps" / f"frame{number}_IUV.png", picture)
+        prepare([str(clip)], iuv=True, surface=str(tmp_path / "maps"))
+        assert torch.equal(surfaces(clip), maps)
+
+    def test_each_clip_has_its_folder_of_pictures(self, clip, tmp_path, capsys):
+        write_clip(tmp_path / "b.mp4")
+        picture = torch.zeros(3, HEIGHT, WIDTH, dtype=torch.uint8)
+        picture[2, 5, 5] = 7
+        for number in range(FRAMES - 1):
+            write_image(tmp_path / "maps" / "a" / f"{number}.png", picture)
+        with pytest.raises(ZooError, match="2 of 2 clips got no surface maps"):
+            prepare([str(clip), str(tmp_path / "b.mp4")], iuv=True, surface=str(tmp_path / "maps"))
+        printed = capsys.readouterr().out
+        assert "has 11 surface maps, but the video has 12 frames" in printed
+        assert "has no sub-folder b" in printed
+
+    def test_a_clip_without_anybody_gets_no_maps(self, tmp_path, monkeypatch, capsys):
+        write_clip(tmp_path / "a.mp4", hidden=range(FRAMES))
+        write_clip(tmp_path / "b.mp4", hidden=range(5))
+        clips = [str(tmp_path / f"{name}.mp4") for name in "ab"]
+        with pytest.raises(ZooError, match="1 of 2 clips got no surface maps"):
+            prepare(clips, iuv=True, surface=surface_back_end(tmp_path, monkeypatch))
+        printed = capsys.readouterr().out
+        assert "shows nobody in any of 12 maps" in printed
+        assert "b.mp4: 12 surface maps, 5 without anybody" in printed

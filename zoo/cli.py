@@ -26,7 +26,7 @@ FUNCTIONS = {
     "demo": ("zoo.demo:demo", "train on synthetic people for a few minutes and show the result"),
     "animate": ("zoo.animation:animate", "a picture and a driving video in, an animated video out"),
     "score": ("zoo.score:score", "measure a folder of videos, made by any program, against the true ones"),
-    "prepare": ("zoo.preparation:prepare", "cut raw videos into a folder of clips, and estimate poses"),
+    "prepare": ("zoo.preparation:prepare", "cut raw videos into a folder of clips, estimate poses and surface maps"),
     "weights": ("zoo.weights.networks:COMMANDS", "fetch and list the networks that metrics and losses need"),
 }
 """Plain functions (or a dictionary of them); their signatures and docstrings become options and help."""

@@ -82,7 +82,9 @@ def find_condition(
     path = beside if given is None else given
     if not path.is_file():
         raise FileError(
-            clip.path, f"{type(method).__name__} needs its {condition}, but there is no {path.name}", "put it there"
+            clip.path,
+            f"{type(method).__name__} needs its {condition}, but there is no {path.name}",
+            "see `zoo prepare --help`",
         )
     sidecar = SideCar(path, condition, clip.frames, clip.height, clip.width)
     sidecar.check()

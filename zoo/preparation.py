@@ -1,7 +1,7 @@
-"""``zoo prepare``: raw videos become a folder of clips, and clips get their poses beside them."""
+"""``zoo prepare``: raw videos become a folder of clips, and clips get poses and surface maps beside them."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -10,14 +10,25 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from zoo.conditions import Smoothing, clean_track, estimate_track, load_estimator, missing_rates
+from zoo.batch import Condition
+from zoo.conditions import (
+    Smoothing,
+    SurfaceEncoding,
+    clean_track,
+    estimate_track,
+    load_estimator,
+    load_surface_estimator,
+    missing_rates,
+    read_surface_pictures,
+)
+from zoo.data.cache import ByteCache
 from zoo.data.errors import DataError
 from zoo.data.fitting import Policy
 from zoo.data.prepare import prepare as cut_clips
 from zoo.data.sidecar import SideCar, sidecar_path
 from zoo.data.walk import find_clips
 from zoo.errors import FileError, OptionError, ZooError
-from zoo.pose import SKELETONS, Skeleton, draw_figure, to_units
+from zoo.pose import SKELETONS, SURFACE_PARTS, Skeleton, draw_figure, draw_surface, to_units
 from zoo.video import VideoInfo, VideoWriter, iter_frames, probe
 
 _TOLD_MISSING = 0.01  # joints that are missing in fewer frames are not worth a word
@@ -38,8 +49,11 @@ def prepare(
     smoothing: Smoothing = "savitzky_golay",
     longest_gap: int = 5,
     overlay: str | None = "pose_overlays",
+    iuv: bool = False,
+    surface: str = "skeleton",
+    surface_encoding: SurfaceEncoding | Literal["auto"] = "auto",
 ) -> None:
-    """Cuts and resizes raw videos into a folder of clips, estimates poses, or both.
+    """Cuts and resizes raw videos into a folder of clips, estimates poses and surface maps, or part of this.
 
     What is there already is skipped, so an interrupted run is taken up by the same command.
 
@@ -48,8 +62,12 @@ def prepare(
     how often, and draws the poses over the videos, to be looked at. Where a frame shows several people, the largest
     of the first frame is followed; frames without people, and joints in gaps longer than `--longest_gap`, are missing.
 
+    `--iuv` writes `NAME_iuv.npz`, a map of the body's surface for every frame (as DensePose's: 24 parts, U and V), by
+    default drawn around the poses, for which `--pose` is run before or with it. Don't mix maps of different origin:
+    their charts differ. Frames without anybody have empty maps.
+
     Args:
-        videos: A folder of videos; for poses alone also videos themselves: `zoo prepare a.mp4 b.mp4 --pose`.
+        videos: A folder of videos; for poses and maps alone also videos themselves: `zoo prepare a.mp4 b.mp4 --pose`.
         output: Folder for clips; train/ and test/ are made as the list divides them.
         metadata: Csv list of the clips with the columns video_id, start, end, bbox (left-top-right-bottom), and where
             known fps, width, height, partition, person_id. Without one each video becomes a clip, whole, in the
@@ -67,14 +85,21 @@ def prepare(
         smoothing: `savitzky_golay`, `median`, `one_euro` or `none`.
         longest_gap: Frames over which a missing joint is interpolated.
         overlay: Folder for the drawn videos; `null` draws none.
+        iuv: Whether to make surface maps.
+        surface: Where they come from: `skeleton` draws a body around the poses; else the path of a DensePose model in
+            TorchScript, a folder of DensePose pictures (with a sub-folder named like each clip where there are several
+            clips), or your own `package.module:Class`.
+        surface_encoding: What red, green and blue of these pictures hold; `auto` finds out.
 
     Raises:
         OptionError: There is nothing to do, or an option is unknown.
         DataError: Not all clips could be made, or a path doesn't exist.
-        ZooError: Not all poses could be estimated.
+        ZooError: Not all poses or maps could be made.
     """
-    if output is None and not pose:
-        raise OptionError("nothing to do: give --output for a folder of clips, --pose for poses, or both")
+    if output is None and not pose and not iuv:
+        raise OptionError(
+            "nothing to do: give --output for a folder of clips, --pose for poses, --iuv for surface maps, or several"
+        )
     if skeleton not in SKELETONS:
         raise OptionError(f"there is no skeleton {skeleton!r}; choose {', '.join(SKELETONS)}")
     given = [videos] if isinstance(videos, str) else videos
@@ -82,10 +107,15 @@ def prepare(
         if len(given) != 1:
             raise OptionError(f"--output takes one folder of videos, not {len(given)} paths")
         cut_clips(given[0], output, metadata, size, fit, format, workers)
+    if not pose and not iuv:
+        return
+    folders = [Path(output)] if output is not None else [Path(path) for path in given]
+    drawn = Path(overlay) if overlay is not None else None
+    clips = _clips(folders, drawn)
     if pose:
-        folders = [Path(output)] if output is not None else [Path(path) for path in given]
-        drawn = Path(overlay) if overlay is not None else None
-        _estimate_poses(_clips(folders, drawn), estimator, SKELETONS[skeleton], smoothing, longest_gap, drawn)
+        _estimate_poses(clips, estimator, SKELETONS[skeleton], smoothing, longest_gap, drawn)
+    if iuv:
+        _make_surfaces(clips, surface, surface_encoding)
 
 
 def _clips(paths: Sequence[Path], overlays: Path | None) -> dict[str, Path]:
@@ -112,36 +142,95 @@ def _estimate_poses(
     longest_gap: int,
     overlays: Path | None,
 ) -> None:
+    def estimate(name: str, info: VideoInfo) -> str:
+        people = load_estimator(estimator)
+        frames = tqdm(iter_frames(info), desc=name, total=info.frames, unit="frame", leave=False)
+        raw = estimate_track(frames, people, skeleton)
+        if not raw[..., 2].any():
+            raise DataError(info.path, f"shows nobody in any of {info.frames} frames", "leave it out, or look at it")
+        track = clean_track(raw, float(info.fps), smoothing, longest_gap)
+        if overlays is not None:
+            _draw_overlay((overlays / name).with_suffix(".mp4"), info, track, skeleton)
+        arrays = {"keypoints": track.float().numpy(), "skeleton": np.array(skeleton.name)}
+        _write_sidecar(sidecar_path(info.path, "pose"), arrays)  # last: its presence says that the clip is done
+        return _report(raw, skeleton)
+
+    _for_each(clips, "pose", "poses", estimate)
+
+
+def _make_surfaces(clips: dict[str, Path], surface: str, encoding: SurfaceEncoding | Literal["auto"]) -> None:
+    def make(name: str, info: VideoInfo) -> str:
+        size = (info.height, info.width)
+        if surface == "skeleton":
+            maps = _drawn_surfaces(info)
+        elif Path(surface).is_dir():
+            maps = read_surface_pictures(_picture_folder(Path(surface), info.path, clips), info.frames, size, encoding)
+        else:
+            estimate = load_surface_estimator(surface)
+            frames = tqdm(iter_frames(info), desc=name, total=info.frames, unit="frame", leave=False)
+            maps = torch.stack([estimate(frame) for frame in frames])
+            _check_surfaces(maps, size, surface)
+        empty = int((~(maps[:, 0] > 0).flatten(1).any(1)).sum())
+        if empty == info.frames:
+            raise DataError(info.path, f"shows nobody in any of {info.frames} maps", "leave it out, or look at it")
+        _write_sidecar(
+            sidecar_path(info.path, "iuv"), {"iuv": maps.numpy()}
+        )  # not packed, so that any frame is at hand
+        return f"{info.frames} surface maps, {empty} without anybody"
+
+    _for_each(clips, "iuv", "surface maps", make)
+
+
+def _drawn_surfaces(info: VideoInfo) -> Tensor:
+    path = sidecar_path(info.path, "pose")
+    if not path.is_file():
+        raise DataError(info.path, f"has no {path.name} to draw a surface around", "add --pose")
+    poses = SideCar(path, "pose", info.frames, info.height, info.width)
+    poses.check()
+    track = poses.read(range(info.frames), ByteCache(0))
+    return draw_surface(track, poses.skeleton(), (info.height, info.width))
+
+
+def _picture_folder(folder: Path, clip: Path, clips: dict[str, Path]) -> Path:
+    named = [folder / name for name in (clip.name, clip.stem) if (folder / name).is_dir()]
+    if not named and len(clips) > 1:
+        raise DataError(folder, f"has no sub-folder {clip.stem}", "name one like each clip, or prepare a single clip")
+    return named[0] if named else folder
+
+
+def _check_surfaces(maps: Tensor, size: tuple[int, int], surface: str) -> None:
+    if maps.shape[1:] != (3, *size) or maps.dtype != torch.uint8:
+        raise OptionError(f"{surface} gives {tuple(maps.shape[1:])} {maps.dtype}, expected {(3, *size)} torch.uint8")
+    if (highest := int(maps[:, 0].max())) >= len(SURFACE_PARTS):
+        raise OptionError(f"{surface} gives part {highest}, but {len(SURFACE_PARTS) - 1} is the last")
+
+
+def _for_each(clips: dict[str, Path], condition: Condition, called: str, make: Callable[[str, VideoInfo], str]) -> None:
+    """Makes a condition of each clip that lacks it; a clip that can't be used costs itself only."""
     problems = 0
     for name, clip in clips.items():
         try:
-            info, target = probe(clip), sidecar_path(clip, "pose")
+            info, target = probe(clip), sidecar_path(clip, condition)
             if target.exists():
-                SideCar(target, "pose", info.frames, info.height, info.width).check()
-                print(f"{name}: has poses already")
+                SideCar(target, condition, info.frames, info.height, info.width).check()
+                print(f"{name}: has {called} already")
                 continue
-            people = load_estimator(estimator)
-            frames = tqdm(iter_frames(info), desc=name, total=info.frames, unit="frame", leave=False)
-            raw = estimate_track(frames, people, skeleton)
-            if not raw[..., 2].any():
-                raise DataError(clip, f"shows nobody in any of {info.frames} frames", "leave it out, or look at it")
-            track = clean_track(raw, float(info.fps), smoothing, longest_gap)
-            if overlays is not None:
-                _draw_overlay((overlays / name).with_suffix(".mp4"), info, track, skeleton)
-            _write_sidecar(target, track, skeleton)  # last: its presence says that the clip is done
-            print(f"{name}: {_report(raw, skeleton)}")
+            print(f"{name}: {make(name, info)}")
         except FileError as error:
             problems += 1
             print(f"failed: {error}")
     if problems:
-        raise ZooError(f"{problems} of {len(clips)} clips got no poses; see the reasons above, then repeat the command")
+        raise ZooError(
+            f"{problems} of {len(clips)} clips got no {called}; see the reasons above, then repeat the command"
+        )
 
 
-def _write_sidecar(path: Path, track: Tensor, skeleton: Skeleton) -> None:
+def _write_sidecar(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """The file appears whole or not at all."""
     temporary = path.with_name(f".{uuid.uuid4().hex}.partial.npz")
     try:
-        np.savez(temporary, keypoints=track.float().numpy(), skeleton=np.array(skeleton.name))
+        with temporary.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
         temporary.replace(path)
     except OSError as error:
         raise DataError(path, f"can't be written ({error})", "check the folder and the space on the disk") from error

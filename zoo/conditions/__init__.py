@@ -1,14 +1,33 @@
 """Conditions estimated from videos."""
 
 from zoo.conditions.estimator import ESTIMATORS, PoseEstimator, load_estimator
+from zoo.conditions.surface import SurfaceEstimator, load_surface_estimator
+from zoo.conditions.surface_files import (
+    SurfaceEncoding,
+    decode_surface,
+    encode_surface,
+    find_encoding,
+    paint_parts,
+    read_surface_pictures,
+    recognise_parts,
+)
 from zoo.conditions.track import Smoothing, clean_track, estimate_track, missing_rates
 
 __all__ = [
     "ESTIMATORS",
     "PoseEstimator",
     "Smoothing",
+    "SurfaceEncoding",
+    "SurfaceEstimator",
     "clean_track",
+    "decode_surface",
+    "encode_surface",
     "estimate_track",
+    "find_encoding",
     "load_estimator",
+    "load_surface_estimator",
     "missing_rates",
+    "paint_parts",
+    "read_surface_pictures",
+    "recognise_parts",
 ]

@@ -60,22 +60,35 @@ def _up(channels: int, norm: Norm) -> list[nn.Module]:
     return [conv, norm_layer(norm, channels), nn.ReLU(inplace=True)]
 
 
-def _head(channels: int, out_channels: int) -> list[nn.Module]:
+def head(channels: int, out_channels: int) -> list[nn.Module]:
     """(N, channels, H, W) -> (N, out_channels, H, W) in (-1, 1)."""
     return [nn.ReflectionPad2d(3), nn.Conv2d(channels, out_channels, 7), nn.Tanh()]
+
+
+def contraction(in_channels: int, width: int, downsamplings: int, norm: Norm) -> list[nn.Module]:
+    """Stem and halvings: (N, in_channels, H, W) -> (N, 2^downsamplings width, H / 2^downsamplings, ...)."""
+    layers = _stem(in_channels, width, norm)
+    for level in range(downsamplings):
+        layers += _down(width * 2**level, norm)
+    return layers
+
+
+def expansion(width: int, downsamplings: int, blocks: int, norm: Norm, padding: Padding) -> list[nn.Module]:
+    """Residual blocks, then doublings: (N, 2^downsamplings width, h, w) -> (N, width, 2^downsamplings h, ...)."""
+    layers: list[nn.Module] = [ResnetBlock(width * 2**downsamplings, norm, padding) for _ in range(blocks)]
+    for level in reversed(range(downsamplings)):
+        layers += _up(width * 2**level, norm)
+    return layers
 
 
 def _global_branch(
     in_channels: int, width: int, downsamplings: int, blocks: int, norm: Norm, padding: Padding
 ) -> list[nn.Module]:
     """The global generator without its head: (N, in_channels, H, W) -> (N, width, H, W)."""
-    layers = _stem(in_channels, width, norm)
-    for level in range(downsamplings):
-        layers += _down(width * 2**level, norm)
-    layers += [ResnetBlock(width * 2**downsamplings, norm, padding) for _ in range(blocks)]
-    for level in reversed(range(downsamplings)):
-        layers += _up(width * 2**level, norm)
-    return layers
+    return [
+        *contraction(in_channels, width, downsamplings, norm),
+        *expansion(width, downsamplings, blocks, norm, padding),
+    ]
 
 
 class GlobalGenerator(nn.Module):
@@ -104,7 +117,7 @@ class GlobalGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.model = nn.Sequential(
-            *_global_branch(in_channels, width, downsamplings, blocks, norm, padding), *_head(width, out_channels)
+            *_global_branch(in_channels, width, downsamplings, blocks, norm, padding), *head(width, out_channels)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -151,7 +164,7 @@ class LocalEnhancer(nn.Module):
             contract = _stem(in_channels, channels, norm) + _down(channels, norm)
             expand = [ResnetBlock(2 * channels, norm, padding) for _ in range(enhancer_blocks)] + _up(channels, norm)
             if number == enhancers:
-                expand += _head(channels, out_channels)
+                expand += head(channels, out_channels)
             self.add_module(f"model{number}_1", nn.Sequential(*contract))
             self.add_module(f"model{number}_2", nn.Sequential(*expand))
         self.halve = HalvingPool()

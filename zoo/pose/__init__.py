@@ -1,6 +1,7 @@
 """Skeleton formats, and what every pose-driven method does with poses."""
 
 from zoo.pose.boxes import face_boxes, letterbox, letterbox_pose
+from zoo.pose.capsules import draw_surface
 from zoo.pose.coordinates import to_pixels, to_units
 from zoo.pose.drawing import PUBLISHED_CANVAS, draw_figure, draw_pixels
 from zoo.pose.limbs import limb_lengths, retarget_limbs, transfer_limbs
@@ -23,7 +24,7 @@ from zoo.pose.skeleton import (
 )
 from zoo.pose.smoothing import average_windows, fill_gaps, smooth_median, smooth_one_euro, smooth_savitzky_golay
 from zoo.pose.statistics import Mode, PoseStatistics
-from zoo.pose.surface import SURFACE_PARTS, flip_surface
+from zoo.pose.surface import SURFACE_PARTS, flip_surface, part_palette, show_surface
 
 __all__ = [
     "BODY_18",
@@ -46,6 +47,7 @@ __all__ = [
     "convert_pose",
     "draw_figure",
     "draw_pixels",
+    "draw_surface",
     "face_boxes",
     "fill_gaps",
     "flip_pose",
@@ -55,8 +57,10 @@ __all__ = [
     "letterbox_pose",
     "limb_lengths",
     "normalise_pose",
+    "part_palette",
     "read_openpose",
     "retarget_limbs",
+    "show_surface",
     "smooth_median",
     "smooth_one_euro",
     "smooth_savitzky_golay",

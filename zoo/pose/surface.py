@@ -1,3 +1,5 @@
+import colorsys
+
 import torch
 from torch import Tensor
 
@@ -39,3 +41,24 @@ def flip_surface(iuv: Tensor) -> Tensor:
     parts = torch.tensor(MIRRORED_PARTS, device=iuv.device, dtype=iuv.dtype)
     flipped_v = torch.where(part > 0, 1 - v, v)
     return torch.stack([parts[part.long()], u, flipped_v], dim=-3)
+
+
+def show_surface(iuv: Tensor) -> Tensor:
+    """Surface maps as pictures: a hue for each part, shaded along U and V; the background is black.
+
+    Args:
+        iuv: (..., 3, H, W): I in {0..24} as float, U and V in [0, 1].
+
+    Returns:
+        RGB in [0, 1], the same shape.
+    """
+    part, u, v = iuv.unbind(-3)
+    colours = part_palette().to(iuv.device, iuv.dtype)[part.round().long()].movedim(-1, -3) / 255
+    return colours * (0.4 + 0.3 * (u + v))[..., None, :, :]
+
+
+def part_palette() -> Tensor:
+    """A colour for each part, 25 different ones, as in pictures of parts alone: (25, 3) uint8 RGB, background black."""
+    hues = [(7 * number % 24) / 24 for number in range(24)]  # neighbours in number differ in hue
+    colours = [colorsys.hsv_to_rgb(hue, 0.75, 1.0) for hue in hues]
+    return torch.tensor([(0, 0, 0), *(tuple(round(255 * value) for value in colour) for colour in colours)]).byte()

@@ -14,9 +14,6 @@ PAGES = SOLE + 1
 PAGE_SIZE = 128
 """Texels along U and V of an atlas page."""
 
-NECK_END = 1.42
-"""Where the head's chart ends (U = 1), below the collar, in head heights from the crown."""
-
 Colour = tuple[float, float, float]
 
 

@@ -10,6 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.pose import BODY_18
+from zoo.pose.body_form import (
+    ANKLE_HEIGHT,
+    AVERAGE_HEIGHT,
+    EAR_AT,
+    EAR_X,
+    EAR_Z,
+    FOREARM,
+    HEAD_METRES,
+    HEAD_SHARE,
+    HIP_HEIGHT,
+    HIP_X,
+    KNEE_HEIGHT,
+    SHOULDER_HEIGHT,
+    SHOULDER_X,
+    UPPER_ARM,
+)
 
 Array = NDArray[np.floating]
 
@@ -56,7 +72,7 @@ class BodyShape:
         head: Size of the head relative to the average.
     """
 
-    height: float = 1.72
+    height: float = AVERAGE_HEIGHT
     legs: float = 1.0
     arms: float = 1.0
     shoulders: float = 1.0
@@ -69,28 +85,28 @@ class BodyShape:
     @property
     def hip_height(self) -> float:
         """Height of the hip joints over the floor, in metres."""
-        return 0.515 * self.legs * self.height
+        return HIP_HEIGHT * self.legs * self.height
 
     @property
     def head_height(self) -> float:
         """From chin to crown, in metres; it varies less between people than their height."""
-        return self.head * (0.075 * self.height + 0.098)
+        return self.head * (HEAD_SHARE * self.height + HEAD_METRES)
 
     def trunk_height(self, fraction: float | Array) -> float | Array:
         """Metres over the floor of a height given as on the average body, 0.515 (hips) to 0.86 (throat)."""
         throat = self.height - self.head_height + 0.012 * self.height
-        return self.hip_height + (np.asarray(fraction) - 0.515) / (0.86 - 0.515) * (throat - self.hip_height)
+        return self.hip_height + (np.asarray(fraction) - HIP_HEIGHT) / (0.86 - HIP_HEIGHT) * (throat - self.hip_height)
 
     def rest_origins(self) -> Array:
         """Where each bone begins in the rest pose, (J, 3) metres."""
         height = self.height
-        knee = self.hip_height * 0.552
-        ankle = 0.047 * height
-        shoulder_height = float(self.trunk_height(0.800))
-        elbow_height = shoulder_height - 0.176 * height * self.arms
-        wrist_height = elbow_height - 0.150 * height * self.arms
-        shoulder_x = 0.103 * height * self.shoulders
-        hip_x = 0.051 * height * self.hips
+        knee = self.hip_height * KNEE_HEIGHT
+        ankle = ANKLE_HEIGHT * height
+        shoulder_height = float(self.trunk_height(SHOULDER_HEIGHT))
+        elbow_height = shoulder_height - UPPER_ARM * height * self.arms
+        wrist_height = elbow_height - FOREARM * height * self.arms
+        shoulder_x = SHOULDER_X * height * self.shoulders
+        hip_x = HIP_X * height * self.hips
         throat = float(self.trunk_height(0.845))
         trunk = {
             "pelvis": (0.0, self.hip_height, 0.0),
@@ -125,7 +141,7 @@ class BodyShape:
         face = {
             "nose": (0.0, crown - 0.62 * head, depth + 0.10 * head),
             "left_eye": (0.145 * head, crown - 0.49 * head, depth - 0.01 * head),
-            "left_ear": (0.325 * head, crown - 0.55 * head, -0.02 * head),
+            "left_ear": (EAR_X * head, crown - EAR_AT * head, EAR_Z * head),
         }
         face |= {name.replace("left", "right"): (-x, y, z) for name, (x, y, z) in face.items() if "left" in name}
         at_bone = {"shoulder": "upper_arm", "elbow": "forearm", "wrist": "hand",

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data.synthetic.appearance import HAIR, NECK_END, SKIRT_BACK, SKIRT_FRONT, SOLE, HairCut, Outfit, hairline
+from zoo.data.synthetic.appearance import HAIR, SKIRT_BACK, SKIRT_FRONT, SOLE, HairCut, Outfit, hairline
 from zoo.data.synthetic.body import BONE, Array, BodyShape
 from zoo.data.synthetic.mesh import (
     PART,
@@ -19,6 +19,21 @@ from zoo.data.synthetic.mesh import (
     outside_and_inside,
     ring_grid,
     smooth_profile,
+)
+from zoo.pose.body_form import (
+    HAND,
+    HEAD_AT,
+    HEAD_BACK,
+    HEAD_FRONT,
+    HEAD_HALF_WIDTH,
+    HEEL,
+    LIMBS,
+    NECK_END,
+    TOE,
+    TRUNK_AT,
+    TRUNK_BACK,
+    TRUNK_FRONT,
+    TRUNK_HALF_WIDTH,
 )
 
 
@@ -36,40 +51,24 @@ def build_mesh(shape: BodyShape, outfit: Outfit, cut: HairCut) -> Mesh:
     return builder.finish()
 
 
-# Half width, half depth to the front and to the back of the average trunk, relative to the body's height.
-_TRUNK_AT = [0.462, 0.475, 0.495, 0.525, 0.565, 0.61, 0.65, 0.70, 0.745, 0.775, 0.797, 0.815, 0.83, 0.842, 0.858]
-_TRUNK_HALF_WIDTH = [
-    0.016, 0.045, 0.076, 0.094, 0.090, 0.080, 0.079, 0.085,
-    0.093, 0.100, 0.106, 0.106, 0.090, 0.062, 0.034,
-]  # fmt: skip
-_TRUNK_FRONT = [
-    0.014, 0.034, 0.050, 0.060, 0.060, 0.057, 0.057, 0.062,
-    0.066, 0.063, 0.055, 0.046, 0.038, 0.033, 0.030,
-]  # fmt: skip
-_TRUNK_BACK = [
-    0.016, 0.046, 0.068, 0.074, 0.062, 0.052, 0.053, 0.060,
-    0.066, 0.065, 0.060, 0.052, 0.044, 0.037, 0.032,
-]  # fmt: skip
-
-
 def trunk_u(fraction: float | Array) -> float | Array:
     """U on the torso of a height on the average body: 0 at the throat, 1 between the legs."""
-    return (_TRUNK_AT[-1] - np.asarray(fraction)) / (_TRUNK_AT[-1] - _TRUNK_AT[0])
+    return (TRUNK_AT[-1] - np.asarray(fraction)) / (TRUNK_AT[-1] - TRUNK_AT[0])
 
 
 def _add_trunk(builder: MeshBuilder, shape: BodyShape, outfit: Outfit) -> None:
     height = shape.height
     hem = outfit.top_hem
-    at = np.sort(np.concatenate([np.linspace(_TRUNK_AT[0], _TRUNK_AT[-1], 26), [hem - 0.002, hem + 0.002]]))
+    at = np.sort(np.concatenate([np.linspace(TRUNK_AT[0], TRUNK_AT[-1], 26), [hem - 0.002, hem + 0.002]]))
     upper = np.clip((at - 0.60) / 0.15, 0, 1)
     widening = (shape.hips * (1 - upper) + shape.shoulders * upper) * (0.35 + 0.65 * shape.girth)
     waist = np.exp(-(((at - 0.615) / 0.045) ** 2))
     cloth = np.where(at < hem, 0.004, 0.004 + outfit.top_ease * (1 - np.clip((at - 0.79) / 0.05, 0, 1)))
-    half_width = smooth_profile(_TRUNK_AT, _TRUNK_HALF_WIDTH)(at) * height * widening
+    half_width = smooth_profile(TRUNK_AT, TRUNK_HALF_WIDTH)(at) * height * widening
     half_width *= 1 + waist * (0.14 * shape.belly - 0.10 * shape.bust)
-    front = smooth_profile(_TRUNK_AT, _TRUNK_FRONT)(at) * height * shape.girth
+    front = smooth_profile(TRUNK_AT, TRUNK_FRONT)(at) * height * shape.girth
     front += height * 0.036 * shape.belly * np.exp(-(((at - 0.60) / 0.055) ** 2))
-    back = smooth_profile(_TRUNK_AT, _TRUNK_BACK)(at) * height * shape.girth
+    back = smooth_profile(TRUNK_AT, TRUNK_BACK)(at) * height * shape.girth
     lean = -0.012 * height * np.clip((at - 0.80) / 0.05, 0, 1)  # the throat stands a little behind the chest
     y = np.asarray(shape.trunk_height(at))
     rings = Rings(
@@ -106,17 +105,6 @@ def _trunk_bones(shape: BodyShape, grid: Array) -> tuple[Array, Array]:
     return bones, np.stack([1 - share, share], axis=-1)
 
 
-# Half width, depth to the front and to the back of a head and neck, relative to the head's height (chin to crown);
-# positions count from the crown (0) over the chin (1) to the base of the neck.
-_HEAD_AT = [0.0, 0.02, 0.07, 0.15, 0.27, 0.40, 0.52, 0.64, 0.76, 0.87, 0.95, 1.0, 1.05, 1.13, 1.25, 1.6]
-_HEAD_HALF_WIDTH = [
-    0.01, 0.10, 0.19, 0.255, 0.305, 0.325, 0.322, 0.310,
-    0.288, 0.252, 0.218, 0.196, 0.187, 0.187, 0.197, 0.24,
-]  # fmt: skip
-_HEAD_FRONT = [0.01, 0.12, 0.22, 0.31, 0.385, 0.42, 0.42, 0.425, 0.43, 0.425, 0.40, 0.34, 0.20, 0.155, 0.15, 0.16]
-_HEAD_BACK = [0.01, 0.13, 0.23, 0.32, 0.40, 0.43, 0.42, 0.38, 0.33, 0.285, 0.265, 0.255, 0.25, 0.25, 0.26, 0.29]
-
-
 def _add_head(builder: MeshBuilder, shape: BodyShape, cut: HairCut) -> None:
     size = shape.head_height
     segments = 32
@@ -126,9 +114,9 @@ def _add_head(builder: MeshBuilder, shape: BodyShape, cut: HairCut) -> None:
     phi = np.linspace(0, 2 * np.pi, segments + 1)
     girth = 1 + 0.35 * (shape.girth - 1)
     neck = np.clip((position - 1.0) / 0.12, 0, 1)
-    half_width = smooth_profile(_HEAD_AT, _HEAD_HALF_WIDTH)(position) * size * (girth + neck * (shape.girth - 1) * 0.5)
-    front = smooth_profile(_HEAD_AT, _HEAD_FRONT)(position) * size
-    back = smooth_profile(_HEAD_AT, _HEAD_BACK)(position) * size
+    half_width = smooth_profile(HEAD_AT, HEAD_HALF_WIDTH)(position) * size * (girth + neck * (shape.girth - 1) * 0.5)
+    front = smooth_profile(HEAD_AT, HEAD_FRONT)(position) * size
+    back = smooth_profile(HEAD_AT, HEAD_BACK)(position) * size
     y = shape.height - position * size
     rings = Rings(y, np.zeros_like(y), np.zeros_like(y), half_width, front, back, position / NECK_END, squareness=2.15)
     grid = ring_grid(rings, segments)
@@ -186,8 +174,8 @@ def _add_hair_curtain(builder: MeshBuilder, shape: BodyShape, cut: HairCut) -> N
     position = np.linspace(0.12, cut.curtain, 12)
     inner = np.minimum(position, 0.62)
     falls = np.clip(position - 0.62, 0, None)
-    half_width = smooth_profile(_HEAD_AT, _HEAD_HALF_WIDTH)(inner) * size + 0.085 * size + 0.05 * falls * size
-    back = smooth_profile(_HEAD_AT, _HEAD_BACK)(inner) * size + 0.085 * size + 0.02 * falls * size
+    half_width = smooth_profile(HEAD_AT, HEAD_HALF_WIDTH)(inner) * size + 0.085 * size + 0.05 * falls * size
+    back = smooth_profile(HEAD_AT, HEAD_BACK)(inner) * size + 0.085 * size + 0.02 * falls * size
     y = shape.height - position * size
     rings = Rings(y, np.zeros_like(y), np.zeros_like(y), half_width, back, back, np.clip(position / NECK_END, 0, 1))
     grid = ring_grid(rings, segments)
@@ -220,8 +208,7 @@ def _add_left_arm(builder: MeshBuilder, shape: BodyShape, outfit: Outfit) -> Non
     height = shape.height
     origins = shape.rest_origins()
     thick = height * (0.3 + 0.7 * shape.girth) * (1.04 - 0.1 * shape.bust)
-    upper = smooth_profile([0, 0.15, 0.4, 0.7, 1], [0.0315, 0.0325, 0.0285, 0.0255, 0.0235])
-    lower = smooth_profile([0, 0.2, 0.5, 0.8, 1], [0.0233, 0.0255, 0.0225, 0.0175, 0.0155])
+    upper, lower = (smooth_profile(*LIMBS[bone][0]) for bone in ("upper_arm", "forearm"))
     for number, (bone, end, radius) in enumerate((("upper_arm", "forearm", upper), ("forearm", "hand", lower))):
         start = origins[BONE[f"left_{bone}"]]
         length = start[1] - origins[BONE[f"left_{end}"]][1]
@@ -235,9 +222,8 @@ def _add_left_arm(builder: MeshBuilder, shape: BodyShape, outfit: Outfit) -> Non
         builder.tube(ring_grid(rings, 16) + start, rings.u, chart, BONE[f"left_{bone}"])
 
     start, bone_index = origins[BONE["left_hand"]], BONE["left_hand"]
-    length = 0.098 * height * (0.5 + 0.5 * shape.arms)
-    breadth = smooth_profile([0, 0.2, 0.5, 0.8, 1], [0.0155, 0.021, 0.0245, 0.020, 0.012])
-    thickness = smooth_profile([0, 0.3, 0.6, 1], [0.014, 0.0135, 0.011, 0.007])
+    length = HAND * height * (0.5 + 0.5 * shape.arms)
+    thickness, breadth = (smooth_profile(*profile) for profile in LIMBS["hand"])
     rings = limb_rings(
         length, lambda u: thickness(u) * thick, lambda u: breadth(u) * thick, [], 9, top_cap=True, bottom_cap=True
     )
@@ -263,7 +249,7 @@ def _add_left_leg(builder: MeshBuilder, shape: BodyShape, outfit: Outfit) -> Non
         start = origins[BONE[f"left_{bone}"]]
         end = origins[BONE["left_shin" if bone == "thigh" else "left_foot"]]
         length = float(start[1] - end[1])
-        width, depth = (smooth_profile(knots, values) for knots, values in _LEG[bone])
+        width, depth = (smooth_profile(knots, values) for knots, values in LIMBS[bone])
         cloth, hems = _garment(outfit.trousers - number, outfit.bottom_ease, outfit.trousers < 1.05)
         covered = outfit.trousers - number
 
@@ -287,23 +273,11 @@ def _add_left_leg(builder: MeshBuilder, shape: BodyShape, outfit: Outfit) -> Non
     _add_left_foot(builder, shape, outfit)
 
 
-_LEG = {
-    "thigh": (
-        ([0, 0.15, 0.45, 0.75, 0.92, 1], [0.049, 0.0500, 0.0440, 0.0355, 0.0325, 0.0315]),
-        ([0, 0.15, 0.45, 0.75, 0.92, 1], [0.054, 0.0535, 0.0475, 0.0390, 0.0355, 0.0335]),
-    ),
-    "shin": (
-        ([0, 0.1, 0.3, 0.6, 0.85, 1], [0.0313, 0.0305, 0.0320, 0.0250, 0.0195, 0.0195]),
-        ([0, 0.1, 0.3, 0.6, 0.85, 1], [0.0333, 0.0320, 0.0335, 0.0265, 0.0215, 0.0215]),
-    ),
-}
-
-
 def _add_left_foot(builder: MeshBuilder, shape: BodyShape, outfit: Outfit) -> None:
     """A shoe: a tube from heel to toe with a flat sole, lying along z."""
     height = shape.height
     ankle = shape.rest_origins()[BONE["left_foot"]]
-    heel, toe = -0.045 * height, 0.112 * height
+    heel, toe = HEEL * height, TOE * height
     share = np.array([0.0, 0.02, 0.07, 0.16, 0.28, 0.40, 0.52, 0.64, 0.76, 0.86, 0.94, 0.985, 1.0])
     half_width = smooth_profile(
         [0, 0.03, 0.12, 0.45, 0.72, 0.9, 0.98, 1], [0.002, 0.012, 0.0185, 0.019, 0.0265, 0.021, 0.011, 0.002]

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from zoo.data.synthetic.appearance import (
     HAIR,
-    NECK_END,
     PAGE_SIZE,
     PAGES,
     SKIRT_BACK,
@@ -20,6 +19,7 @@ from zoo.data.synthetic.appearance import (
 )
 from zoo.data.synthetic.body import Array, BodyShape
 from zoo.pose import SURFACE_PARTS
+from zoo.pose.body_form import NECK_END
 
 
 def smooth_noise(generator: np.random.Generator, rows: int, columns: int, cells: tuple[int, int]) -> Array:

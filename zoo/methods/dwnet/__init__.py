@@ -1,0 +1,3 @@
+from zoo.methods.dwnet.module import DwNet
+
+__all__ = ["DwNet"]
