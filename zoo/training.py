@@ -128,7 +128,7 @@ class ResumableCheckpoint(ModelCheckpoint):
         """Saves behind the batch if it was the last of the epoch or of the training."""
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         last_step = trainer.should_stop or trainer.global_step == trainer.max_steps
-        if (last_step or trainer.is_last_batch) and not trainer.fast_dev_run:
+        if (last_step or trainer.is_last_batch) and not self._should_skip_saving_checkpoint(trainer):
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
 
