@@ -62,8 +62,15 @@ def results(folder):
 def lasting(result):
     """What doesn't depend on when, how fast and in how many attempts it was computed."""
     kept = {key: value for key, value in result.items() if key not in ("date", "speed", "commit")}
-    kept["training"] = {key: result["training"][key] for key in ("steps", "curve")}
+    kept["training"] = {"steps": result["training"]["steps"]}
     return kept
+
+
+def logged(result):
+    """What training logged: (step, name) -> value."""
+    curve = result["training"]["curve"]
+    rows = {name: zip(curve["step"], values, strict=True) for name, values in curve.items() if name != "step"}
+    return {(step, name): value for name, row in rows.items() for step, value in row if value is not None}
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +147,12 @@ def test_a_killed_run_goes_on_to_the_same_result(whole, tmp_path, everything):
     process.wait()
     run(tmp_path, "--methods", FOMM)
     (name,) = results(tmp_path)
-    assert lasting(results(tmp_path)[name]) == lasting(results(whole)[name])
+    ours, expected = results(tmp_path)[name], results(whole)[name]
+    assert lasting(ours) == lasting(expected)
+    # Lightning logs a step behind its checkpoint: a kill in between costs that step's losses, and nothing else.
+    missing = {step for step, _ in logged(expected).keys() - logged(ours).keys()}
+    assert len(missing) <= 1
+    assert logged(ours).items() <= logged(expected).items()
 
 
 class FailsOnce(CopySource):
