@@ -408,7 +408,7 @@ class TestTraining:
     @pytest.mark.parametrize(("network", "least"), [("alexnet", 31), ("vgg16", 16), ("vgg19", 16)])
     def test_warps_too_small_for_the_loss_network(self, network, least):
         method = small(perceptual=network)
-        batch = clip_batch(frames=1, size=(2 * (least - 1), 64))
+        batch = Batch(source=torch.rand(1, 1, 3, 2 * (least - 1), 64))
         with pytest.raises(OptionError, match=f"{network} needs {least}"):
             method.on_train_batch_start(batch, 0)
         layers = {"alexnet": alexnet_layers, "vgg16": vgg16_layers, "vgg19": vgg19_layers}[network]([2] * 5)
