@@ -71,11 +71,15 @@ class AdversarialTraining(AnimationModule):
         self.log(f"{phase.name}", total.detach(), prog_bar=True, logger=False, batch_size=size)
         self.log_dict({f"train/{phase.name}/{name}": term.detach() for name, term in terms.items()}, batch_size=size)
 
-    def on_train_epoch_start(self) -> None:
-        """Steps the schedulers once per epoch, as every official code does.
+    def on_train_start(self) -> None:
+        """Steps the schedulers up to the epoch that a checkpoint is resumed in; it may be from that epoch's eve."""
+        self._step_schedulers()
 
-        At the start, up to the current epoch: a checkpoint may be from before or after the last epoch's end.
-        """
+    def on_train_epoch_start(self) -> None:
+        """Steps the schedulers once per epoch, as every official code does."""
+        self._step_schedulers()
+
+    def _step_schedulers(self) -> None:
         for scheduler in self._schedulers():
             while scheduler.last_epoch < self.current_epoch:
                 scheduler.step()  # type: ignore[call-arg]
