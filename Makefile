@@ -24,10 +24,11 @@ $(VENV)/installed: pyproject.toml constraints.txt
 weights: $(VENV)/installed
 	@$(BIN)/zoo weights install lpips
 
-# What the tests measure with besides: 128 MB more.
+# What the tests measure with besides: 137 MB more.
 test-weights: weights
 	@$(BIN)/zoo weights install fvd
 	@$(BIN)/zoo weights install fid
+	@$(BIN)/zoo weights install pose
 
 demo: weights
 	$(BIN)/zoo demo --output $(DEMO)

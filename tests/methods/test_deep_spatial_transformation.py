@@ -152,7 +152,7 @@ class Case:
             driving_pose=numbers[:, 1:],  # tell frames apart, whose structures were recorded and aren't drawn
         )
 
-    def structures(self, batch, role, poses=None):
+    def structures(self, batch, role, poses=None, skeleton=None):
         return self.drawn[:, batch[f"{role}_pose"][0, :, 0, 0].long()]
 
 
