@@ -92,6 +92,11 @@ def _parser() -> argparse.ArgumentParser:
     admit.add_argument("--name", required=True, help="what the table calls the program")
     admit.add_argument("--results", type=Path, default=RESULTS, help=f"folder of results (default: {RESULTS.name}/)")
     admit.set_defaults(command=_admit)
+
+    publish = commands.add_parser("publish", help="make a synthetic result's weights part of the zoo: METHOD/RECIPE")
+    publish.add_argument("result", type=Path, help="its JSON")
+    publish.add_argument("--work", type=Path, default=Path("runs/benchmarks"), help="the folder of trainings of `run`")
+    publish.set_defaults(command=_publish)
     return parser
 
 
@@ -131,6 +136,12 @@ def _admit(options: argparse.Namespace) -> None:
     from benchmarks.admission import admit
 
     print(admit(options.score, options.name, options.protocol, options.results))
+
+
+def _publish(options: argparse.Namespace) -> None:
+    from benchmarks.publish import publish
+
+    print(publish(options.result, options.work))
 
 
 if __name__ == "__main__":

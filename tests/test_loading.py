@@ -6,12 +6,11 @@ import torch
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters_context
 from safetensors.torch import save_file
 
-from zoo import loading
 from zoo.base import AnimationModule
 from zoo.errors import ZooError
 from zoo.loading import find_method, find_weights, list_methods, load
 from zoo.methods.first_order_motion_model import FirstOrderMotionModel
-from zoo.weights import save_weights, trained_size
+from zoo.weights import reference, save_weights, trained_size
 
 SMALL = {
     "num_keypoints": 3,
@@ -83,7 +82,7 @@ def test_checkpoint_that_names_no_class(method, tmp_path, name):
 
 def test_weights_that_come_with_the_zoo(method, tmp_path, monkeypatch):
     path = save_weights(method, tmp_path / "first_order_motion_model" / "weights" / "synthetic-64.safetensors")
-    monkeypatch.setattr(loading.methods, "__path__", [*loading.methods.__path__, str(tmp_path)])
+    monkeypatch.setattr(reference, "METHODS", tmp_path)
     assert find_weights("first_order_motion_model/synthetic-64") == path
     assert same(load("first_order_motion_model/synthetic-64", "FirstOrderMotionModel"), method)
     with pytest.raises(ZooError, match=r"METHOD/TAG.*first_order_motion_model/synthetic-64"):

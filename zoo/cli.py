@@ -27,7 +27,10 @@ FUNCTIONS = {
     "animate": ("zoo.animation:animate", "a picture and a driving video in, an animated video out"),
     "score": ("zoo.score:score", "measure a folder of videos, made by any program, against the true ones"),
     "prepare": ("zoo.preparation:prepare", "cut raw videos into a folder of clips, estimate poses and surface maps"),
-    "weights": ("zoo.weights.networks:COMMANDS", "fetch and list the networks that metrics and losses need"),
+    "weights": (
+        "zoo.weights.commands:COMMANDS",
+        "list methods' weights; fetch metrics' and losses' networks",
+    ),
 }
 """Plain functions (or a dictionary of them); their signatures and docstrings become options and help."""
 

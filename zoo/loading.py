@@ -8,8 +8,7 @@ from zoo.base import AnimationModule
 from zoo.errors import ZooError
 from zoo.methods import discover
 from zoo.weights.checkpoint import WeightsError, load_weights, method_of
-
-_SUFFIX = ".safetensors"
+from zoo.weights.reference import find_reference_weights
 
 
 def list_methods() -> list[str]:
@@ -44,7 +43,7 @@ def find_weights(weights: str | Path) -> Path:
     """
     if Path(weights).is_file():
         return Path(weights)
-    shipped = _shipped_weights()
+    shipped = find_reference_weights()
     if str(weights) in shipped:
         return shipped[str(weights)]
     raise ZooError(
@@ -73,12 +72,6 @@ def find_method(name: str) -> type[AnimationModule]:
     if not (isinstance(found, type) and issubclass(found, AnimationModule)):
         raise ZooError(f"{name!r} is no method: {module} has no class {class_name} derived from AnimationModule")
     return found
-
-
-def _shipped_weights() -> dict[str, Path]:
-    """``METHOD/TAG`` -> file."""
-    files = sorted(path for folder in methods.__path__ for path in Path(folder).glob(f"*/weights/*{_SUFFIX}"))
-    return {f"{path.parents[1].name}/{path.name.removesuffix(_SUFFIX)}": path for path in files}
 
 
 def _class_of(path: Path) -> type[AnimationModule]:

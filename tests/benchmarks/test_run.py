@@ -13,6 +13,8 @@ import tiny_protocol
 import torch
 import yaml
 
+import zoo
+from benchmarks import publish
 from benchmarks.evaluation import evaluate, open_data
 from benchmarks.jobs import Settings, find_jobs
 from benchmarks.measures import build_measures
@@ -20,7 +22,8 @@ from benchmarks.protocol import PROTOCOLS, Suite, names, read_protocol
 from benchmarks.run import attempt, is_finished
 from benchmarks.schema import ResultError, read_result, validate
 from zoo.baselines import CopySource, Oracle
-from zoo.weights import networks
+from zoo.errors import ZooError
+from zoo.weights import networks, reference
 
 ROOT = Path(__file__).resolve().parents[2]
 FOMM = "first_order_motion_model"
@@ -114,6 +117,25 @@ def test_finished_runs_are_not_repeated(whole):
     output = run(whole, "--methods", "copy_source", "oracle", FOMM)
     assert output.count("finished before") == 3
     assert [(path.stat().st_mtime_ns, path.read_bytes()) for path in files] == before
+
+
+@pytest.mark.slow
+def test_published_weights_are_half_of_those_measured(whole, tmp_path, monkeypatch):
+    result = next((whole / "results").rglob("first_order*.json"))
+    for module in (publish, reference):
+        monkeypatch.setattr(module, "METHODS", tmp_path)
+    file = publish.publish(result, whole / "work")
+    assert file == tmp_path / "first_order_motion_model" / "weights" / "tiny.safetensors"
+    (row,) = reference.reference_weights()
+    assert (row.name, row.size, row.steps) == ("first_order_motion_model/tiny", "32x32", "20")
+    assert f"moving_l1 {read_result(result)['evaluation']['totals']['moving_l1']:.4f}" in row.scores
+    measured = zoo.load(next((whole / "work" / "trainings").rglob("weights.safetensors"))).inference_state()
+    for name, tensor in zoo.load(row.name).inference_state().items():
+        assert torch.equal(tensor, measured[name].half().float() if tensor.is_floating_point() else measured[name])
+    with pytest.raises(ZooError, match=r"none of the 0 trainings in .*--work"):
+        publish.publish(result, tmp_path)
+    with pytest.raises(ZooError, match=r"copy_source.*not of a training on synthetic people"):
+        publish.publish(next((whole / "results").rglob("copy_source*.json")), whole / "work")
 
 
 @pytest.mark.slow

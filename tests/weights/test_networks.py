@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from zoo.weights import WeightsError, layouts, networks
+from zoo.weights.commands import list_weights
 from zoo.weights.unpickle import load_arrays
 
 
@@ -129,7 +130,7 @@ def test_status_knows_what_is_here(empty_cache: Path, capsys: pytest.CaptureFixt
     assert rows["lpips_alex"].present
     assert rows["lpips_alex"].sha256 == "ab12"
     assert not rows["i3d"].present
-    networks.print_status()
+    list_weights()
     output = capsys.readouterr().out
     assert "zoo weights install fvd" in " ".join(output.split())
 

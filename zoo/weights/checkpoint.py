@@ -140,7 +140,7 @@ def method_of(path: str | Path) -> str:
     """The dotted class path that a weights file names; nothing is imported."""
     path = Path(path)
     if _is_safetensors(path):
-        return _metadata(path).get("method", "")
+        return read_metadata(path).get("method", "")
     return str(_read_pickle(path).get("hyper_parameters", {}).get("_class_path", ""))
 
 
@@ -148,7 +148,7 @@ def trained_size(path: str | Path) -> tuple[int, int] | None:
     """Height and width of the pictures that weights were trained on, where the file says it."""
     path = Path(path)
     if _is_safetensors(path):
-        match = re.fullmatch(r"(\d+)x(\d+)", _metadata(path).get("size", ""))
+        match = re.fullmatch(r"(\d+)x(\d+)", read_metadata(path).get("size", ""))
         return (int(match[1]), int(match[2])) if match else None
     size = _read_pickle(path).get("datamodule_hyper_parameters", {}).get("size")
     return (size, size) if isinstance(size, int) else size and (size[0], size[1])
@@ -182,7 +182,12 @@ def _is_safetensors(path: Path) -> bool:
     return len(head) == 9 and head[8:] == b"{"
 
 
-def _metadata(path: Path) -> dict[str, str]:
+def read_metadata(path: Path) -> dict[str, str]:
+    """What :func:`save_weights` wrote beside the tensors of a safetensors file.
+
+    Raises:
+        WeightsError: The file is damaged.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}
@@ -209,7 +214,7 @@ def _read_pickle(path: Path) -> dict[str, Any]:
 
 def _read_arguments_and_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if _is_safetensors(path):
-        metadata = _metadata(path)
+        metadata = read_metadata(path)
         if "arguments" not in metadata:
             raise WeightsError(path, "names no method and no arguments", "import official files with from_official")
         return json.loads(metadata["arguments"]), load_file(path)

@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -239,18 +237,6 @@ def status() -> list[WeightsRow]:
     return [_row(name, licence) for name, licence in licences.items()]
 
 
-def print_status() -> None:
-    """Shows which feature networks' weights are on this machine, and the commands that fetch the others."""
-    title = f"weights in {cache_folder() / 'networks'}"
-    table = Table("network", "here", "MB", "licence", "file, or how to get it", title=title)
-    for row in status():
-        size = f"{row.megabytes:.0f}" if row.present else ""
-        table.add_row(
-            row.name, "yes" if row.present else "no", size, row.licence, row.file.name if row.present else row.command
-        )
-    Console().print(table)
-
-
 def _row(name: str, licence: str) -> WeightsRow:
     file = _file(name)
     if not file.is_file():
@@ -384,7 +370,3 @@ def _save(name: str, tensors: dict[str, Tensor], source: str, licence: str, sha2
         temporary.unlink(missing_ok=True)
     print(f"{name} is now at {target} ({target.stat().st_size / 1e6:.0f} MB, {licence})", flush=True)
     return target
-
-
-COMMANDS: dict[str, Callable[..., object]] = {"install": install, "list": print_status}
-"""The sub-commands of ``zoo weights``."""
