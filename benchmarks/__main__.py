@@ -80,6 +80,14 @@ def _parser() -> argparse.ArgumentParser:
     render.add_argument("--wandb", action="store_true", help="log tables and videos to a wandb run as well")
     render.set_defaults(command=_render)
 
+    showcase = commands.add_parser("showcase", help="one moving picture: source, every method's result, truth")
+    showcase.add_argument("protocol", help="whose clips")
+    showcase.add_argument("output", type=Path, help="a .gif, .mp4 or .webm")
+    showcase.add_argument("--clips", type=int, default=2, help="rows (default: 2)")
+    showcase.add_argument("--results", type=Path, default=RESULTS, help=f"folder of results (default: {RESULTS.name}/)")
+    showcase.add_argument("--videos", type=Path, default=Path("runs/benchmarks/videos"), help="as `run` leaves them")
+    showcase.set_defaults(command=_showcase)
+
     export = commands.add_parser("export", help="write a protocol's clips as pictures, for other programs to animate")
     export.add_argument("protocol", help="whose clips")
     export.add_argument("output", type=Path, help="a new folder: source/, driving/ and target/ will be in it")
@@ -121,6 +129,16 @@ def _render(options: argparse.Namespace) -> None:
         from benchmarks import tracking
 
         tracking.log(boards, options.videos)
+
+
+def _showcase(options: argparse.Namespace) -> None:
+    from benchmarks.leaderboard import read_boards
+    from benchmarks.showcase import showcase
+
+    boards = {board.name: board for board in read_boards(options.results)[0]}
+    if options.protocol not in boards:
+        raise ZooError(f"there are no results of {options.protocol!r}; there are of {', '.join(boards) or 'none'}")
+    print(showcase(boards[options.protocol], options.videos, options.output, options.clips))
 
 
 def _export(options: argparse.Namespace) -> None:

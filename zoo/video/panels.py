@@ -37,7 +37,7 @@ def grid(rows: Sequence[Sequence[Tensor]], titles: Sequence[str] | None = None) 
 
     Args:
         rows: Rows of RGB, uint8 (3, h, w); all rows must come out equally wide.
-        titles: One per column, or None.
+        titles: One per column, of one line or several, or None.
 
     Returns:
         RGB, uint8 (3, H, W).
@@ -51,7 +51,7 @@ def grid(rows: Sequence[Sequence[Tensor]], titles: Sequence[str] | None = None) 
         raise ValueError(f"{len(titles)} titles for {len(rows[0])} pictures")
     levelled = [_level(row) for row in rows]
     widths = [picture.shape[2] for picture in levelled[0]]
-    parts = [] if titles is None else [_row([_title(text, width) for text, width in zip(titles, widths, strict=True)])]
+    parts = [] if titles is None else [_row(_titles(titles, widths))]
     parts += [_row(row) for row in levelled]
     if len({part.shape[2] for part in parts}) > 1:
         raise ValueError(f"the rows differ in width: {[part.shape[2] for part in parts]}")
@@ -79,8 +79,14 @@ def _blank(height: int, width: int) -> Tensor:
     return torch.full((3, height, width), _BACKGROUND, dtype=torch.uint8)
 
 
-def _title(text: str, width: int) -> Tensor:
+def _titles(titles: Sequence[str], widths: Sequence[int]) -> list[Tensor]:
+    lines = max(title.count("\n") for title in titles) + 1
+    return [_title(text, lines, width) for text, width in zip(titles, widths, strict=True)]
+
+
+def _title(text: str, lines: int, width: int) -> Tensor:
     size = min(max(width // 12, _SMALLEST_TEXT), _LARGEST_TEXT)
-    line = Image.new("RGB", (width, size + size // 2), (_BACKGROUND,) * 3)
-    ImageDraw.Draw(line).text((1, size // 5), text, fill=_INK, font=ImageFont.load_default(size))
-    return torch.from_numpy(np.array(line)).permute(2, 0, 1)
+    picture = Image.new("RGB", (width, lines * (size + size // 2)), (_BACKGROUND,) * 3)
+    font = ImageFont.load_default(size)
+    ImageDraw.Draw(picture).text((1, size // 5), text, fill=_INK, font=font, spacing=size // 4)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)

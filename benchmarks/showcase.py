@@ -1,0 +1,61 @@
+"""What the methods made of the same clips, side by side in one moving picture."""
+
+import textwrap
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from benchmarks.board import Board
+from benchmarks.page import Film, find_films
+from zoo.errors import FileError
+from zoo.video import VideoWriter, grid, iter_frames, probe
+
+SOURCE, TRUTH = "copy_source", "oracle"
+"""The baselines whose videos show a clip's source picture, and its true frames."""
+
+MAGNIFICATION = 2
+LINE = 18
+"""So many letters of a title fit above a picture."""
+
+
+def showcase(board: Board, videos: Path, output: Path, clips: int = 2) -> Path:
+    """Writes source, every method's result and truth side by side, one row per clip.
+
+    Args:
+        board: The protocol's table; methods stand in its order.
+        videos: A folder with ``<protocol>/<method>/<clip>.mp4``, as `run` leaves it.
+        output: The picture; its ending chooses the format (.gif, .mp4, .webm).
+        clips: How many of the clips, at even distances among those that every column has.
+
+    Raises:
+        FileError: There is no clip that source, truth and a method have.
+    """
+    methods = [entry.method for entry in board.entries if entry.kind != "baseline"]
+    found = [_columns(film) for film in find_films([board], videos)[board.name]]
+    shown = [name for name in methods if any(name in columns for columns in found)]
+    order = [SOURCE, *shown, TRUTH]
+    complete = [columns for columns in found if all(name in columns for name in order)]
+    if not shown or not complete:
+        remedy = f"run `python -m benchmarks run {board.name}` with these baselines"
+        raise FileError(videos / board.name, f"has no clip of a method, {SOURCE} and {TRUTH}", remedy)
+    chosen = [complete[place * len(complete) // clips] for place in range(min(clips, len(complete)))]
+    titles = {entry.method: textwrap.fill(entry.title, LINE) for entry in board.entries}
+    titles |= {SOURCE: "source", TRUTH: "truth = driving clip"}
+    rows = [zip(*(iter_frames(columns[name]) for name in order), strict=False) for columns in chosen]
+    with VideoWriter(output, probe(chosen[0][TRUTH]).fps) as writer:
+        for moment in zip(*rows, strict=False):  # until the shortest ends
+            pictures = [[_magnified(frame) for frame in row] for row in moment]
+            writer.write(grid(pictures, [titles[name] for name in order]))
+    return output
+
+
+def _columns(film: Film) -> dict[str, Path]:
+    """Method -> its video."""
+    return {take.path.parent.name: take.path for take in film.takes}
+
+
+def _magnified(frame: Tensor) -> Tensor:
+    large = interpolate(frame[None].float(), scale_factor=MAGNIFICATION, mode="bicubic")
+    return large[0].round().clamp(0, 255).to(torch.uint8)

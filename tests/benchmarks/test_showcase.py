@@ -1,0 +1,45 @@
+from fractions import Fraction
+
+import pytest
+import torch
+from made_up import made_up
+
+from benchmarks.board import build_board
+from benchmarks.showcase import MAGNIFICATION, showcase
+from zoo.errors import FileError
+from zoo.video import VideoWriter, read_frames
+
+PROTOCOL = "synthetic-64-reconstruction"
+GREYS = {"copy_source": 40, "dwnet": 110, "first_order_motion_model": 170, "oracle": 230, "nearest_frame": 0}
+
+
+@pytest.fixture
+def videos(tmp_path):
+    """Two clips of five frames by each, of one grey; a third clip that one method doesn't have."""
+    for name, grey in GREYS.items():
+        for clip in ("a--a", "b--b", "c--c"):
+            if (name, clip) != ("dwnet", "c--c"):
+                with VideoWriter(tmp_path / PROTOCOL / name / f"{clip}.mp4", Fraction(25)) as writer:
+                    writer.write(torch.full((5, 3, 32, 32), grey, dtype=torch.uint8))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def board():
+    baselines = [made_up(name, kind="baseline") for name in ("oracle", "copy_source", "nearest_frame")]
+    return build_board([*baselines, made_up("dwnet", quality=0.5), made_up("first_order_motion_model")])
+
+
+def test_columns_are_source_methods_in_order_and_truth(board, videos, tmp_path):
+    picture = read_frames(showcase(board, videos, tmp_path / "out.mp4", clips=9), range(5))
+    side, bottom = 32 * MAGNIFICATION, picture.shape[2] - 1
+    columns = [picture[-1, :, bottom - side // 2, side // 2 + place * (side + 2)].float().mean() for place in range(4)]
+    expected = [GREYS[name] for name in ("copy_source", "dwnet", "first_order_motion_model", "oracle")]
+    assert columns == pytest.approx(expected, abs=3)
+    assert picture.shape[3] == 4 * side + 3 * 2
+    assert 2 * side < picture.shape[2] < 3 * side  # the clip that a method lacks is no row
+
+
+def test_without_videos_it_says_what_to_run(board, tmp_path):
+    with pytest.raises(FileError, match=r"has no clip of a method.*benchmarks run synthetic-64-reconstruction"):
+        showcase(board, tmp_path, tmp_path / "out.mp4")
