@@ -367,6 +367,15 @@ class TestAnimation:
         distance = (warped - shrink(rendered["target"], taken.grid)).abs().mean()
         torch.testing.assert_close(method.losses("generator", batch, rendered)["warp"], 2 * distance)
 
+    def test_nothing_is_warped_from_the_frame_before_where_it_is_left_out(self):
+        """The coarse warp takes most of the time of small pictures."""
+        method, batch, calls = small(previous_frame=False), clip_batch(frames=2), []
+        warp_between = method.coarse_warp
+        method.coarse_warp = lambda source, target: calls.append(source) or warp_between(source, target)
+        method.animate(batch)
+        (sources,) = calls
+        assert torch.equal(sources, batch["source_iuv"].expand(-1, 2, -1, -1, -1))
+
     def test_maps_without_anybody(self):
         """Source, driving clip or both may show nobody: frames are still pictures."""
         for key in ("source_iuv", "driving_iuv"):

@@ -203,13 +203,13 @@ class DwNet(AdversarialTraining):
     def _render(self, state: Memory, driving: Batch) -> tuple[list[Rendered], SurfaceWarp]:
         """The chunk's frames, and the coarse warps from the source, (B x t, H, W, 2)."""
         surfaces = driving["driving_iuv"]  # B, t, 3, H, W
-        first = surfaces[:, 0] if state.previous_surface is None else state.previous_surface
-        before = torch.cat([first[:, None], surfaces[:, :-1]], 1)
-        from_source = self.coarse_warp(state.source_surface[:, None].expand_as(surfaces).flatten(0, 1), surfaces)
-        from_previous = self.coarse_warp(before, surfaces)
-        source_grids, previous_grids = (
-            warps.grid.unflatten(0, surfaces.shape[:2]) for warps in (from_source, from_previous)
-        )
+        shape = surfaces.shape[:2]
+        from_source = self.coarse_warp(state.source_surface[:, None].expand_as(surfaces), surfaces)
+        source_grids = previous_grids = from_source.grid.unflatten(0, shape)
+        if self.hparams["previous_frame"]:
+            first = surfaces[:, 0] if state.previous_surface is None else state.previous_surface
+            before = torch.cat([first[:, None], surfaces[:, :-1]], 1)
+            previous_grids = self.coarse_warp(before, surfaces).grid.unflatten(0, shape)
         frames: list[Rendered] = []
         previous = state.previous
         for moment, surface in enumerate(network_surface(surfaces).unbind(1)):
@@ -220,7 +220,7 @@ class DwNet(AdversarialTraining):
         return frames, from_source
 
     def coarse_warp(self, source: Tensor, target: Tensor) -> SurfaceWarp:
-        """From maps (B, 3, H, W) to maps of the same shape; all leading dimensions are flattened."""
+        """From maps (..., 3, H, W) to maps of the same shape; the warps' leading dimensions are flattened to one."""
         return surface_warp(source.flatten(0, -4), target.flatten(0, -4))
 
     def explain(self, state: Memory, driving: Batch) -> dict[str, Tensor]:
