@@ -173,9 +173,8 @@ def _make_surfaces(clips: dict[str, Path], surface: str, encoding: SurfaceEncodi
         empty = int((~(maps[:, 0] > 0).flatten(1).any(1)).sum())
         if empty == info.frames:
             raise DataError(info.path, f"shows nobody in any of {info.frames} maps", "leave it out, or look at it")
-        _write_sidecar(
-            sidecar_path(info.path, "iuv"), {"iuv": maps.numpy()}
-        )  # not packed, so that any frame is at hand
+        # Not packed, so that any frame is at hand.
+        _write_sidecar(sidecar_path(info.path, "iuv"), {"iuv": maps.numpy()})
         return f"{info.frames} surface maps, {empty} without anybody"
 
     _for_each(clips, "iuv", "surface maps", make)

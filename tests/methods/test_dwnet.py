@@ -9,14 +9,15 @@ import yaml
 from lightning import Callback, Trainer
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from zoo.base import MotionOptions, count_parameters, select, split_driving
 from zoo.batch import Batch
 from zoo.errors import OptionError
 from zoo.methods.dwnet import DwNet, official
-from zoo.methods.dwnet.losses import PERCEPTUAL_TAP_WEIGHTS
-from zoo.methods.dwnet.networks import network_surface
+from zoo.methods.dwnet.losses import PERCEPTUAL_TAP_WEIGHTS, PUBLISHED
+from zoo.methods.dwnet.networks import Rendered, network_surface, shrink
 from zoo.nn.features import PERCEPTUAL_TAPS, FeatureNetwork, alexnet_layers, vgg16_layers, vgg19_layers
 from zoo.nn.perceptual import PerceptualLoss
 from zoo.warp import SurfaceWarp, coordinate_grid
@@ -348,6 +349,33 @@ class TestAnimation:
             second, changed = (method.animate(b)[:, 1] for b in (batch, other))
             assert torch.equal(second, changed) != previous_frame
 
+    @pytest.mark.parametrize("padding", ["reflection", "border", "zeros"])
+    def test_what_lies_outside_of_a_picture(self, padding):
+        method, batch = small(grid_padding=padding), clip_batch(frames=1)
+        frame = method.generator.encode(batch["source"][:, 0] * 2 - 1)
+        grid = 1.7 * coordinate_grid(16, 24, frame.picture).expand(2, -1, -1, -1)
+        taken = method.generator.take(frame, grid, network_surface(batch["driving_iuv"][:, 0]))
+
+        def look_up(picture, grid):
+            return F.grid_sample(picture, grid, mode="bilinear", padding_mode=padding, align_corners=True)
+
+        torch.testing.assert_close(taken.picture, look_up(frame.picture, grid))
+        torch.testing.assert_close(taken.features, look_up(frame.features, taken.grid))
+        method.perceptual_loss = lambda ours, truth: (ours - truth).abs().mean()
+        rendered = method.training_forward(batch) | {"rendered": Rendered(frame.picture, taken, taken)}
+        warped = look_up(shrink(frame.picture, taken.grid), taken.grid)
+        distance = (warped - shrink(rendered["target"], taken.grid)).abs().mean()
+        torch.testing.assert_close(method.losses("generator", batch, rendered)["warp"], 2 * distance)
+
+    def test_nothing_is_warped_from_the_frame_before_where_it_is_left_out(self):
+        """The coarse warp takes most of the time of small pictures."""
+        method, batch, calls = small(previous_frame=False), clip_batch(frames=2), []
+        warp_between = method.coarse_warp
+        method.coarse_warp = lambda source, target: calls.append(source) or warp_between(source, target)
+        method.animate(batch)
+        (sources,) = calls
+        assert torch.equal(sources, batch["source_iuv"].expand(-1, 2, -1, -1, -1))
+
     def test_maps_without_anybody(self):
         """Source, driving clip or both may show nobody: frames are still pictures."""
         for key in ("source_iuv", "driving_iuv"):
@@ -454,6 +482,44 @@ class TestOfficialCheckpoints:
         loaded = small()
         loaded.load_official(files["G"] | files["D"])
         assert all(torch.equal(tensor, loaded.state_dict()[key]) for key, tensor in method.state_dict().items())
+
+    def test_default_options_are_the_published_configuration(self):
+        with torch.device("meta"):
+            assert DwNet(**official.constructor_arguments({})).hparams == DwNet().hparams
+
+    @pytest.mark.parametrize(
+        ("options", "expected"),
+        [
+            ({"grid_padding": "border"}, {"grid_padding": "border"}),
+            ({"no_refining_warp": True}, {"warping": "coarse"}),
+            ({"no_coarse_warp": True, "no_refining_warp": True}, {"warping": "none"}),
+            ({"prev_frame_num": 0}, {"previous_frame": False}),
+            ({"prev_frame_num": 3}, {"previous_frame": True}),
+            ({"ngf": 8, "num_D": 3, "lr": 1e-3}, {"width": 8, "discriminator_scales": 3, "learning_rate": 1e-3}),
+        ],
+    )
+    def test_options(self, options, expected):
+        arguments = official.constructor_arguments(options)
+        assert {name: arguments[name] for name in expected} == expected
+        with torch.device("meta"):
+            DwNet(**arguments)
+
+    @pytest.mark.parametrize(
+        ("options", "weights"),
+        [
+            ({"lambda_feat": 4.0}, {"feature_matching": 4, "perceptual": 4}),
+            ({"no_ganFeat_loss": True}, {"feature_matching": 0}),
+            ({"no_vgg_loss": True}, {"perceptual": 0}),
+            ({"no_warp_loss": True}, {"warp": 0}),
+            ({"no_refining_warp": True}, {"warp": 0}),
+        ],
+    )
+    def test_options_of_the_losses(self, options, weights):
+        assert official.constructor_arguments(options)["loss_weights"] == PUBLISHED | weights
+
+    def test_another_norm_is_refused(self):
+        with pytest.raises(OptionError, match="never by batch; take over weights"):
+            official.constructor_arguments({"norm": "batch"})
 
     def test_published_keys(self):
         """Names and shapes of the released files, as the official code builds them."""

@@ -3,7 +3,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from zoo.methods.dwnet.networks import Rendered, sample, shrink
+from zoo.methods.dwnet.networks import GridPadding, Rendered, sample, shrink
 from zoo.nn.lsgan import feature_matching, judged_as
 from zoo.nn.patchgan import MultiScalePatchGAN
 from zoo.nn.perceptual import PerceptualLoss
@@ -39,6 +39,7 @@ def generator_terms(
     target: Tensor,
     rendered: Rendered,
     pictures: tuple[Tensor, Tensor],
+    padding: GridPadding,
 ) -> dict[str, Tensor]:
     """Weighted terms of one frame.
 
@@ -50,6 +51,7 @@ def generator_terms(
         target: (B, 3, H, W) in [-1, 1]: the true frame.
         rendered: The generated frame.
         pictures: Source and previous frame, (B, 3, H, W) in [-1, 1].
+        padding: What warps find outside of these.
     """
     terms = {}
     if weights["gan"] or weights["feature_matching"]:
@@ -64,12 +66,16 @@ def generator_terms(
         terms["perceptual"] = weights["perceptual"] * perceptual(rendered.picture, target)
     if weights["warp"] and rendered.source is not None and rendered.previous is not None:
         grids = [rendered.source.grid, rendered.previous.grid]
-        terms["warp"] = weights["warp"] * warp_distance(perceptual, target, pictures, grids)
+        terms["warp"] = weights["warp"] * warp_distance(perceptual, target, pictures, grids, padding)
     return terms
 
 
 def warp_distance(
-    perceptual: PerceptualLoss, target: Tensor, pictures: tuple[Tensor, Tensor], grids: list[Tensor]
+    perceptual: PerceptualLoss,
+    target: Tensor,
+    pictures: tuple[Tensor, Tensor],
+    grids: list[Tensor],
+    padding: GridPadding,
 ) -> Tensor:
     """Sum of the perceptual distances of warped pictures to the true frame, all at the size of the grids.
 
@@ -80,9 +86,10 @@ def warp_distance(
         target: (B, 3, H, W): the true frame.
         pictures: Source and previous frame, (B, 3, H, W).
         grids: (B, h, w, 2) for each.
+        padding: What they find outside of the pictures.
     """
     target = shrink(target, grids[0])
-    warped = [sample(shrink(picture, grid), grid) for picture, grid in zip(pictures, grids, strict=True)]
+    warped = [sample(shrink(picture, grid), grid, padding) for picture, grid in zip(pictures, grids, strict=True)]
     return torch.stack([perceptual(picture, target) for picture in warped]).sum()
 
 

@@ -12,7 +12,7 @@ from zoo.batch import Batch, Condition
 from zoo.errors import OptionError
 from zoo.methods.dwnet import losses, networks, official
 from zoo.methods.dwnet.losses import PERCEPTUAL_TAP_WEIGHTS, PUBLISHED, LossWeights
-from zoo.methods.dwnet.networks import Frame, Rendered, Warping, network_surface
+from zoo.methods.dwnet.networks import Frame, GridPadding, Rendered, Warping, network_surface
 from zoo.nn.features import FeatureNetworkName
 from zoo.nn.perceptual import PerceptualLoss
 from zoo.pose import show_surface
@@ -54,6 +54,7 @@ class DwNet(AdversarialTraining):
         downsamplings: Halvings of the encoders. Refined warps have the size of the smallest features.
         blocks: Residual blocks of the decoder.
         warping: ``refined`` as published; ``coarse`` leaves the refiner out, ``none`` warps no features at all.
+        grid_padding: What warps find outside of a picture; published is its reflection.
         previous_frame: Whether a frame also looks at the one generated before; without, it looks at the source twice.
         discriminator_width: Channels of the discriminator's first block.
         discriminator_layers: How often each of its copies halves its picture.
@@ -72,6 +73,7 @@ class DwNet(AdversarialTraining):
         downsamplings: int = 2,
         blocks: int = 9,
         warping: Warping = "refined",
+        grid_padding: GridPadding = "reflection",
         previous_frame: bool = True,
         discriminator_width: int = 64,
         discriminator_layers: int = 3,
@@ -87,7 +89,7 @@ class DwNet(AdversarialTraining):
         self.weights = LossWeights(**PUBLISHED | {"warp": float(warping == "refined")} | given)
         self.save_hyperparameters()
         self.hparams["loss_weights"] = self.weights  # all of them: a file must not follow defaults
-        self.generator = networks.WarpGenerator(width, downsamplings, blocks, warping)
+        self.generator = networks.WarpGenerator(width, downsamplings, blocks, warping, grid_padding)
         self.discriminator = networks.discriminator(discriminator_width, discriminator_layers, discriminator_scales)
         self.phases = (Phase("generator", ("generator",)), Phase("discriminator", ("discriminator",)))
         # Official: the network sees [-1, 1] as it is, without ImageNet's normalisation.
@@ -163,7 +165,14 @@ class DwNet(AdversarialTraining):
         if phase == "discriminator":
             return losses.discriminator_terms(self.discriminator, surface, target, out.picture.detach())
         return losses.generator_terms(
-            self.weights, self.discriminator, self.perceptual_loss, surface, target, out, rendered["pictures"]
+            self.weights,
+            self.discriminator,
+            self.perceptual_loss,
+            surface,
+            target,
+            out,
+            rendered["pictures"],
+            self.generator.grid_padding,
         )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -194,13 +203,13 @@ class DwNet(AdversarialTraining):
     def _render(self, state: Memory, driving: Batch) -> tuple[list[Rendered], SurfaceWarp]:
         """The chunk's frames, and the coarse warps from the source, (B x t, H, W, 2)."""
         surfaces = driving["driving_iuv"]  # B, t, 3, H, W
-        first = surfaces[:, 0] if state.previous_surface is None else state.previous_surface
-        before = torch.cat([first[:, None], surfaces[:, :-1]], 1)
-        from_source = self.coarse_warp(state.source_surface[:, None].expand_as(surfaces).flatten(0, 1), surfaces)
-        from_previous = self.coarse_warp(before, surfaces)
-        source_grids, previous_grids = (
-            warps.grid.unflatten(0, surfaces.shape[:2]) for warps in (from_source, from_previous)
-        )
+        shape = surfaces.shape[:2]
+        from_source = self.coarse_warp(state.source_surface[:, None].expand_as(surfaces), surfaces)
+        source_grids = previous_grids = from_source.grid.unflatten(0, shape)
+        if self.hparams["previous_frame"]:
+            first = surfaces[:, 0] if state.previous_surface is None else state.previous_surface
+            before = torch.cat([first[:, None], surfaces[:, :-1]], 1)
+            previous_grids = self.coarse_warp(before, surfaces).grid.unflatten(0, shape)
         frames: list[Rendered] = []
         previous = state.previous
         for moment, surface in enumerate(network_surface(surfaces).unbind(1)):
@@ -211,7 +220,7 @@ class DwNet(AdversarialTraining):
         return frames, from_source
 
     def coarse_warp(self, source: Tensor, target: Tensor) -> SurfaceWarp:
-        """From maps (B, 3, H, W) to maps of the same shape; all leading dimensions are flattened."""
+        """From maps (..., 3, H, W) to maps of the same shape; the warps' leading dimensions are flattened to one."""
         return surface_warp(source.flatten(0, -4), target.flatten(0, -4))
 
     def explain(self, state: Memory, driving: Batch) -> dict[str, Tensor]:
@@ -224,11 +233,11 @@ class DwNet(AdversarialTraining):
         frames, coarse = self._render(state.before, driving)
         shape, size = surfaces.shape[:2], surfaces.shape[-2:]
         source = state.source.picture.repeat_interleave(shape[1], 0)
-        known = coarse.valid[:, None]
-        views = {"coarse_warp": torch.where(known, networks.sample(source, coarse.grid), 0.0)}
+        known, padding = coarse.valid[:, None], self.generator.grid_padding
+        views = {"coarse_warp": torch.where(known, networks.sample(source, coarse.grid, padding), 0.0)}
         if frames[0].source is not None:
             refined = torch.stack([frame.source.grid for frame in frames if frame.source], 1).flatten(0, 1)
-            views["refined_warp"] = networks.sample(source, resize_grid(refined, *size))
+            views["refined_warp"] = networks.sample(source, resize_grid(refined, *size), padding)
         views = {name: to_picture(view.float()).clamp(0, 1).unflatten(0, shape) for name, view in views.items()}
         result = to_picture(torch.stack([frame.picture for frame in frames], 1).float())
         return {"driving": driving["driving"], "surface": show_surface(surfaces)} | views | {"result": result}

@@ -1,4 +1,3 @@
-from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -13,8 +12,8 @@ from zoo.warp import coordinate_grid, resize_grid, warp
 Warping = Literal["refined", "coarse", "none"]
 """How features are warped: by the refined grid (DwNet), by the coarse one, or not at all (the paper's ablations)."""
 
-# Official: written for a PyTorch whose grid_sample knew nothing else than corner-aligned grids.
-sample = partial(warp, align_corners=True, padding="reflection")
+GridPadding = Literal["reflection", "border", "zeros"]
+"""What a warp finds outside of a picture: the picture mirrored (DwNet), its border, or nothing."""
 
 
 class Frame(NamedTuple):
@@ -69,11 +68,20 @@ class WarpGenerator(nn.Module):
         downsamplings: Halvings of the encoders.
         blocks: Residual blocks of the decoder.
         warping: How features are warped.
+        grid_padding: What warps find outside of a picture.
     """
 
-    def __init__(self, width: int = 64, downsamplings: int = 2, blocks: int = 9, warping: Warping = "refined") -> None:
+    def __init__(
+        self,
+        width: int = 64,
+        downsamplings: int = 2,
+        blocks: int = 9,
+        warping: Warping = "refined",
+        grid_padding: GridPadding = "reflection",
+    ) -> None:
         super().__init__()
         self.warping = warping
+        self.grid_padding = grid_padding
         channels = width * 2**downsamplings
         self.pose_encoder = nn.Sequential(*contraction(3, width, downsamplings, "instance"))
         self.frame_encoder = nn.Sequential(*contraction(3, width, downsamplings, "instance"))
@@ -108,8 +116,8 @@ class WarpGenerator(nn.Module):
         """
         pose_features = self.pose_encoder(surface)  # B, C, h, w
         if self.warping == "none":
-            features = [source.features, (previous or source).features]
-            return Rendered(self._decode(pose_features, *features), None, None)
+            before = source if previous is None else previous
+            return Rendered(self._decode(pose_features, source.features, before.features), None, None)
         from_source = self.take(source, source_grid, surface)
         from_previous = from_source if previous is None else self.take(previous, previous_grid, surface)
         picture = self._decode(pose_features, from_source.features, from_previous.features)
@@ -120,13 +128,13 @@ class WarpGenerator(nn.Module):
         height, width = frame.picture.shape[-2:]
         # Official: this mixes positions with the marker of unknown ones, (-1, -1), at the borders of parts.
         coarse = resize_grid(grid, *frame.features.shape[-2:])  # B, h, w, 2
-        picture = sample(frame.picture, grid)
+        picture = sample(frame.picture, grid, self.grid_padding)
         residual = torch.zeros_like(coarse)
         if self.warp_refiner is not None:
             relative = (grid - coordinate_grid(height, width, grid)).permute(0, 3, 1, 2)
             residual = self.warp_refiner(torch.cat([surface, picture, relative], 1)).permute(0, 2, 3, 1)
         refined = residual.float() + coarse
-        return Warped(picture, refined, residual, sample(frame.features, refined))
+        return Warped(picture, refined, residual, sample(frame.features, refined, self.grid_padding))
 
     def _decode(self, pose: Tensor, source: Tensor, previous: Tensor) -> Tensor:
         return self.decoder(self.fusion(torch.cat([pose, source, previous], 1)))
@@ -150,6 +158,12 @@ def network_surface(iuv: Tensor) -> Tensor:
     """
     part, u, v = iuv.unbind(-3)
     return 2 * torch.stack([v, u, part / 255], -3) - 1
+
+
+def sample(pictures: Tensor, grid: Tensor, padding: GridPadding) -> Tensor:
+    """Pictures (B, C, H, W) at the positions of a grid (B, h, w, 2): (B, C, h, w)."""
+    # Official: written for a PyTorch whose grid_sample knew nothing else than corner-aligned grids.
+    return warp(pictures, grid, align_corners=True, padding=padding)
 
 
 def shrink(pictures: Tensor, like: Tensor) -> Tensor:

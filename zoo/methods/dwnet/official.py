@@ -4,6 +4,8 @@ from typing import Any
 
 from torch import Tensor
 
+from zoo.errors import OptionError
+
 _NETWORKS = {
     "model_downsample": "generator.pose_encoder",
     "model_downsample_previous": "generator.frame_encoder",
@@ -46,23 +48,47 @@ def to_official(state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     return files
 
 
+_OPTIONS: dict[str, Any] = {
+    "ngf": 64, "n_downsample_global": 2, "n_blocks_global": 9, "norm": "instance", "grid_padding": "reflection",
+    "no_coarse_warp": False, "no_refining_warp": False, "prev_frame_num": 2, "ndf": 64, "n_layers_D": 3, "num_D": 2,
+    "lr": 2e-4, "lambda_feat": 10.0, "no_ganFeat_loss": False, "no_vgg_loss": False, "no_warp_loss": False,
+}  # fmt: skip
+"""The official options that matter here, and their defaults."""
+
+
 def constructor_arguments(options: dict[str, Any]) -> dict[str, Any]:
-    """Constructor arguments that the official training options amount to.
+    """Constructor arguments that official options amount to.
 
     Args:
-        options: As in the official ``opt.txt``: ``ngf``, ``n_downsample_global``, ``n_blocks_global``, ``ndf``,
-            ``n_layers_D``, ``num_D``, and where they differ from the default ``lr``, ``no_refining_warp``,
-            ``no_coarse_warp`` and ``prev_frame_num``.
+        options: As in the official ``opt.txt``; those that aren't named have the official default, and those that
+            change neither networks nor losses are ignored.
+
+    Raises:
+        OptionError: Another norm than ``instance``.
     """
-    warping = "coarse" if options.get("no_refining_warp") else "refined"
+    options = _OPTIONS | options
+    if options["norm"] != "instance":
+        problem = f"DwNet normalises by instance, as published, and never by {options['norm']}"
+        raise OptionError(f"{problem}; take over weights that were trained with `--norm instance`")
+    warping = "coarse" if options["no_refining_warp"] else "refined"
+    if options["no_coarse_warp"]:
+        warping = "none"
+    distance = options["lambda_feat"]  # Official: the perceptual distance has the weight of feature matching
     return {
         "width": options["ngf"],
         "downsamplings": options["n_downsample_global"],
         "blocks": options["n_blocks_global"],
-        "warping": "none" if options.get("no_coarse_warp") else warping,
-        "previous_frame": bool(options.get("prev_frame_num", 2)),
+        "warping": warping,
+        "grid_padding": options["grid_padding"],
+        "previous_frame": bool(options["prev_frame_num"]),
         "discriminator_width": options["ndf"],
         "discriminator_layers": options["n_layers_D"],
         "discriminator_scales": options["num_D"],
-        "learning_rate": options.get("lr", 2e-4),
+        "loss_weights": {
+            "gan": 1.0,
+            "feature_matching": 0.0 if options["no_ganFeat_loss"] else distance,
+            "perceptual": 0.0 if options["no_vgg_loss"] else distance,
+            "warp": 0.0 if options["no_warp_loss"] or warping != "refined" else 1.0,
+        },
+        "learning_rate": options["lr"],
     }
