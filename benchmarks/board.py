@@ -353,11 +353,16 @@ def _cell(result: Result, key: str) -> Cell:
 
 
 def _summary(cells: Sequence[Cell], results: Sequence[Result], key: str) -> Cell:
-    """Several seeds in one figure: mean, deviation, and the interval over clips of what the seeds have on average."""
+    """Several seeds in one figure: mean, deviation, and the interval over clips of what the seeds have on average.
+
+    Of what has no value per clip the interval's ends are averaged: as wide as if the same clips moved all seeds alike.
+    """
     values = [cell.value for cell in cells if cell.value is not None]
     if len(cells) == 1 or not values:
         return cells[0]
     low, high = mean_interval([row[key] for row in _mean_rows(results, key)], seed=0) or (None, None)
+    if low is None and all(cell.low is not None for cell in cells):
+        low, high = (statistics.fmean(getattr(cell, end) for cell in cells) for end in ("low", "high"))
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
     return Cell(statistics.fmean(values), low, high, spread or None, note=cells[0].note)
 

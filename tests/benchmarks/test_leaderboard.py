@@ -150,6 +150,13 @@ def test_nobody_is_best_in_what_a_still_picture_would_be_best_in():
     assert "a still picture would be best, not ranked" in table(still)
 
 
+def test_the_interval_of_a_distance_between_sets_stays_with_several_seeds(board):
+    row = entry(board, "dwnet")
+    assert len(row.runs) == 3
+    ends = [statistics.fmean(getattr(run.cells["fvd"], end) for run in row.runs) for end in ("low", "high")]
+    assert [row.cells["fvd"].low, row.cells["fvd"].high] == pytest.approx(ends)
+
+
 def test_speed_of_different_machines_is_not_ranked(board):
     assert entry(board, "first_order_motion_model").cells["frames_per_second"].is_best  # the baseline is faster
     two = build_board([made_up("dwnet"), made_up("other", processor="Another", speed=90.0)])
