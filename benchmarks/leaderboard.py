@@ -17,8 +17,8 @@ _INTRODUCTION = """\
 
 Written by `python -m benchmarks render` from `benchmarks/results`; don't edit. In brackets: 95 % bootstrap interval
 over clips. ±: standard deviation over training seeds. **Bold**: best method of a column. ≈: not told apart from the
-best on these clips (paired sign-flip test, p at least 0.05). Baselines bound each table and aren't ranked, nor is a
-method that failed on a clip.
+best: on these clips (paired sign-flip test, p at least 0.05), or because training seeds of the two overlap. Baselines
+bound each table and aren't ranked, nor is a method that failed on a clip, nor a figure without clips that others have.
 """
 
 

@@ -22,7 +22,7 @@ from benchmarks.metadata import RESULTS
 from benchmarks.page import page, scatter, table, training_curves
 from benchmarks.published import PUBLISHED, read_published
 from benchmarks.schema import ResultError, validate
-from benchmarks.statistics import compare
+from benchmarks.statistics import compare, mean_interval
 from zoo.errors import FileError
 from zoo.loading import list_methods
 from zoo.video import VideoWriter
@@ -137,7 +137,8 @@ def test_few_clips_make_the_set_distance_a_diagnostic(board):
 
 def test_nobody_is_best_in_what_a_still_picture_would_be_best_in():
     results = [made_up("dwnet"), made_up("other", quality=2)]
-    for name in ("jitter_mediapipe", "warping_error_farneback_along_own_flow", "warping_error_farneback"):
+    names = ("flicker", "jitter_mediapipe", "warping_error_farneback_along_own_flow", "warping_error_farneback")
+    for name in names:
         for result in results:
             evaluation = result["evaluation"]
             evaluation["totals"][name] = evaluation["totals"]["l1"]
@@ -145,9 +146,77 @@ def test_nobody_is_best_in_what_a_still_picture_would_be_best_in():
             for row in evaluation["per_clip"]:
                 row[name] = row["l1"]
     still = build_board(results)
-    assert [name for name in ("jitter_mediapipe", "warping_error_farneback_along_own_flow", "warping_error_farneback")
-            if entry(still, "dwnet").cells[name].is_best] == ["warping_error_farneback"]  # fmt: skip
+    assert [name for name in names if entry(still, "dwnet").cells[name].is_best] == ["warping_error_farneback"]
     assert "a still picture would be best, not ranked" in table(still)
+
+
+def with_totals(result, key):
+    """The result with the means and intervals that its rows now have."""
+    values = [row[key] for row in result["evaluation"]["per_clip"] if row[key] is not None]
+    result["evaluation"]["totals"][key] = statistics.fmean(values)
+    result["evaluation"]["intervals"][key] = mean_interval(values, 0)
+    return result
+
+
+def test_a_figure_without_clips_that_others_have_is_not_ranked():
+    """Such as the distance of keypoints, of a method in whose worst clip nobody finds any."""
+    results = [made_up("dwnet"), made_up("other", quality=1.2), made_up("oracle", kind="baseline", quality=0.1)]
+    for row in results[0]["evaluation"]["per_clip"][-3:]:
+        row["l1"] = None
+    partial = build_board([with_totals(results[0], "l1"), *results[1:]])
+    cell = entry(partial, "dwnet").cells["l1"]
+    assert cell.note == "n = 13 of 16, not ranked"
+    assert cell.is_partial
+    assert not cell.is_best
+    assert not cell.is_tied
+    assert entry(partial, "other").cells["l1"].is_best
+    assert entry(partial, "dwnet").cells["psnr"].is_best  # of which all clips are there
+    assert "(n = 13 of 16, not ranked)" in markdown([partial])
+    for result in results[1:]:
+        for row in result["evaluation"]["per_clip"][-3:]:
+            row["l1"] = None  # a clip that has a value for nobody, as one without motion
+    same = build_board([with_totals(result, "l1") for result in results])
+    assert entry(same, "dwnet").cells["l1"].is_best
+
+
+def test_seeds_are_averaged_on_the_clips_that_all_of_them_have():
+    seeds = [made_up("dwnet", seed=seed) for seed in range(2)]
+    seeds[1]["evaluation"]["per_clip"][4]["l1"] = None  # the hardest clip
+    cell = build_board([seeds[0], with_totals(seeds[1], "l1")]).entries[0].cells["l1"]
+    common = [
+        [row["l1"] for number, row in enumerate(result["evaluation"]["per_clip"]) if number != 4] for result in seeds
+    ]
+    means = [statistics.fmean(values) for values in common]
+    assert cell.value == pytest.approx(statistics.fmean(means))
+    assert cell.spread == pytest.approx(statistics.stdev(means))
+    assert cell.low < cell.value < cell.high
+
+
+@pytest.mark.parametrize(("last", "is_real"), [(1.1, True), (0.9, False)])
+def test_a_difference_that_another_seed_turns_round_is_not_real(last, is_real):
+    """Whatever the clips say of the means over seeds."""
+    qualities = {"dwnet": (0.98, 1.0, 1.02), "other": (1.2, 1.2, last)}
+    board = build_board(
+        [
+            made_up(method, seed=seed, quality=quality)
+            for method, values in qualities.items()
+            for seed, quality in enumerate(values)
+        ]
+    )
+    cell = entry(board, "other").cells["l1"]
+    assert cell.difference.p_value < 0.01
+    assert cell.is_real == is_real
+    assert cell.is_tied != is_real
+    assert ("seeds overlap" in page([board])) != is_real
+
+
+def test_a_distance_is_not_shown_below_zero():
+    result = made_up("oracle", kind="baseline")
+    result["evaluation"]["sets"]["fvd"] |= {"value": -1e-9, "low": -12.0}
+    cell = build_board([result]).entries[0].cells["fvd"]
+    assert (cell.value, cell.low) == (0, 0)
+    l1 = column(build_board([result]), "l1")
+    assert l1.number(-1e-9) == l1.number(0)
 
 
 def test_the_interval_of_a_distance_between_sets_stays_with_several_seeds(board):
