@@ -172,6 +172,7 @@ class Board:
         best: Column -> the title of the best in it.
         published: What publications report about its methods.
         stale: Files that were measured under another hash, with the reason why they are left out.
+        other_pictures: Rows that saw other pictures than most, though the protocol is the same; a line each.
     """
 
     name: str
@@ -183,6 +184,7 @@ class Board:
     best: Mapping[str, str]
     published: Sequence[tuple[str, Published]] = ()
     stale: Sequence[str] = ()
+    other_pictures: Sequence[str] = ()
 
     @property
     def compared(self) -> list[Column]:
@@ -216,7 +218,29 @@ def build_board(results: Sequence[Result], published: Iterable[Published] = (), 
         best={key: entry.title for key, entry in best.items()},
         published=[(titles[row.method], row) for row in published if row.method in titles],
         stale=stale,
+        other_pictures=_other_pictures(results),
     )
+
+
+def _other_pictures(results: Sequence[Result]) -> list[str]:
+    """Results whose clips aren't, to the last bit, those of most others that take as many source frames."""
+    prints: dict[int, list[str]] = defaultdict(list)
+    for result in results:
+        prints[_source_frames(result)].append(result["dataset"]["fingerprint"])
+    lines = []
+    for result in results:
+        own, usual = result["dataset"]["fingerprint"], statistics.mode(prints[_source_frames(result)])
+        if own != usual:
+            seed = "" if result["seed"] is None else f", seed {result['seed']}"
+            who = f"{result['method']['title']}{seed}, {_machine(result)}"
+            lines.append(
+                f"{who}: saw other pictures (fingerprint {own[:12]}) than most rows (fingerprint {usual[:12]})"
+            )
+    return lines
+
+
+def _source_frames(result: Result) -> int:
+    return int((result["data"] or {}).get("source_frames", 1))
 
 
 # --- columns

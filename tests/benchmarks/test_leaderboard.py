@@ -19,7 +19,8 @@ from benchmarks.__main__ import main
 from benchmarks.board import build_board
 from benchmarks.leaderboard import MARKDOWN, PAGE, markdown, read_boards, render
 from benchmarks.metadata import RESULTS
-from benchmarks.page import page, scatter, table, training_curves
+from benchmarks.page import find_films, page, scatter, table, training_curves
+from benchmarks.protocol import generated
 from benchmarks.published import PUBLISHED, read_published
 from benchmarks.schema import ResultError, validate
 from benchmarks.statistics import compare, mean_interval
@@ -261,6 +262,12 @@ def test_charts_show_methods_that_have_speed_and_training(board):
     assert drawn.count("<circle") == 4
     assert drawn.count('class="bound"') == 2  # baselines
     assert scatter(build_board([made_up("dwnet", speed=None)])) is None
+    without_truth = made_up("dwnet")
+    evaluation = without_truth["evaluation"]
+    for part in (evaluation["totals"], evaluation["intervals"]):
+        for name in list(part):
+            part["akd_mediapipe_on_driving" if name == "l1" else f"{name}_other"] = part.pop(name)
+    assert "AKD mediapipe on driving" in scatter(build_board([without_truth]))
     curves = training_curves(board)
     assert next(iter(curves)) == "Validation"
     (validation,) = curves["Validation"]  # val/l1: the baseline beside it never changes
@@ -292,6 +299,19 @@ def test_results_under_another_hash_are_refused_with_a_line(results, tmp_path, c
     assert f"`{HASH}`" in (tmp_path / MARKDOWN).read_text()
 
 
+def test_rows_that_saw_other_pictures_are_named():
+    results = [made_up("oracle", kind="baseline"), made_up("dwnet"), made_up("other"), made_up("few_shot")]
+    assert not build_board(results).other_pictures
+    results[1]["dataset"]["fingerprint"] = "0" * 64
+    results[3]["dataset"]["fingerprint"] = "1" * 64
+    results[3]["data"] = {"source_frames": 4}  # whose pictures are others by right
+    board = build_board(results)
+    (line,) = board.other_pictures
+    assert line.startswith(f"Dwnet, seed 0, Processor, 2 cores: saw other pictures (fingerprint {'0' * 12}) than")
+    assert line in markdown([board])
+    assert line in page([board])
+
+
 def test_a_broken_result_is_an_error_that_names_it(results):
     path = next((results / PROTOCOL).glob("dwnet*"))
     path.write_text(path.read_text().replace('"measured"', '"counted"'))
@@ -309,6 +329,8 @@ def test_the_committed_tables_are_what_the_committed_results_say():
     assert len(shown.encode()) < 4_000_000
     for board in boards:
         assert table(board) in shown, f"{board.name}: {remedy}"
+        panel = shown.partition(f'role="tabpanel" id="{board.name}"')[2].partition('role="tabpanel"')[0]
+        assert board.name in generated() or "<video" not in panel, "real clips may not be redistributed"
 
 
 def test_markdown_is_safe_from_what_errors_say():
@@ -378,14 +400,30 @@ def videos(tmp_path):
 
 
 def test_videos_are_in_the_page_side_by_side_and_within_its_limit(board, videos):
-    whole = page([board], videos)
+    films = find_films([board], videos)
+    whole = page([board], films)
     assert whole.count("<video ") == 6
     assert re.findall(r"<figcaption>(.*?)</figcaption>", whole)[:2] == ["Oracle", "Dwnet"]
     assert "src=" not in re.sub(r'src="data:video/mp4;base64,[A-Za-z0-9+/=]+"', "", whole)
-    smaller = page([board], videos, limit=len(whole.encode()) - 1000)
+    smaller = page([board], films, limit=len(whole.encode()) - 1000)
     assert smaller.count("<video ") == 4  # a clip is shown by every method, or not at all
     assert "1 more clips are left out" in smaller
     assert len(smaller.encode()) < len(whole.encode()) - 1000
+
+
+def test_videos_of_real_clips_are_shown_only_where_they_are_asked_for(videos, tmp_path):
+    real = "actions-64-reconstruction"
+    (videos / PROTOCOL).rename(videos / real)
+    write(tmp_path / "results", made_up("dwnet", protocol=real))
+    arguments = ["render", "--output", str(tmp_path), "--results", str(tmp_path / "results"), "--videos", str(videos)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("benchmarks.protocol.hashes", lambda: {real: HASH})
+        main(arguments)
+        assert "<video" not in (tmp_path / PAGE).read_text()
+        main([*arguments, "--real-clips"])
+        assert (tmp_path / PAGE).read_text().count("<video ") == 6
+        with pytest.raises(SystemExit, match="videos/nowhere: is no folder"):
+            main([*arguments[:-1], str(videos / "nowhere")])
 
 
 def test_nothing_is_fetched_from_elsewhere(board):
@@ -398,7 +436,7 @@ def test_tables_and_videos_are_logged_to_wandb(results, videos, tmp_path, monkey
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     boards, _ = read_boards(results, {PROTOCOL: HASH})
-    tracking.log(boards, videos)
+    tracking.log(boards, find_films(boards, videos))
     (stored,) = tmp_path.glob(f"wandb/offline-run-*/files/media/table/{PROTOCOL}/*.table.json")
     logged = json.loads(stored.read_text())
     rows = [dict(zip(logged["columns"], row, strict=True)) for row in logged["data"]]
@@ -406,6 +444,7 @@ def test_tables_and_videos_are_logged_to_wandb(results, videos, tmp_path, monkey
         assert row["method"] == shown.title
         assert row["lpips_alex"] == pytest.approx(shown.cells["lpips_alex"].value)
         assert row["lpips_alex low"] == pytest.approx(shown.cells["lpips_alex"].low)
+        assert row["lpips_alex spread"] == pytest.approx(shown.cells["lpips_alex"].spread)
         assert row["measured"] == shown.measured
     assert len(list(tmp_path.glob(f"wandb/offline-run-*/files/media/videos/{PROTOCOL}/*.mp4"))) == 6
 
@@ -521,7 +560,7 @@ setTimeout(() => {
 @pytest.mark.slow
 def test_the_browser_plays_the_videos(board, videos, tmp_path):
     path = tmp_path / PAGE
-    path.write_text(page([board], videos).replace("</body>", WATCH), "utf-8")
+    path.write_text(page([board], find_films([board], videos)).replace("</body>", WATCH), "utf-8")
     document = browse(path, tmp_path, milliseconds=4000)
     times = re.search(r'data-times="([^"]*)"', document)[1].split()
     assert len(times) == 2
