@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     render.add_argument("--output", type=Path, default=Path(), help="folder to write to (default: here)")
     render.add_argument("--videos", type=Path, help="folder of videos to show, as `run` leaves it in --work")
     render.add_argument("--megabytes", type=float, default=4, help="of the page; clips that don't fit stay out")
+    render.add_argument("--real-clips", action="store_true", help="show videos of real clips too: not to be passed on")
     render.add_argument("--wandb", action="store_true", help="log tables and videos to a wandb run as well")
     render.set_defaults(command=_render)
 
@@ -122,13 +123,14 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _render(options: argparse.Namespace) -> None:
-    from benchmarks.leaderboard import render
+    from benchmarks.leaderboard import films_to_show, render
 
-    boards = render(options.results, options.output, options.videos, limit=int(options.megabytes * 1e6))
+    limit = int(options.megabytes * 1e6)
+    boards = render(options.results, options.output, options.videos, limit=limit, real_clips=options.real_clips)
     if options.wandb:
         from benchmarks import tracking
 
-        tracking.log(boards, options.videos)
+        tracking.log(boards, films_to_show(boards, options.videos, options.real_clips))
 
 
 def _showcase(options: argparse.Namespace) -> None:

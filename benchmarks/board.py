@@ -42,6 +42,8 @@ class Cell:
         note: What has to stand beside it, such as the number of clips behind FVD.
         is_best: Of its column, among methods that are ranked.
         difference: Minus the best of its column, clip by clip; None in the best itself and where clips can't be paired.
+        seeds_differ: Whether every seed is better than every seed of the best, or every one worse.
+        is_partial: Clips are missing for which other rows of the column have a value; then it isn't ranked there.
         is_tied: Ranked, and not told apart from the best.
     """
 
@@ -52,12 +54,14 @@ class Cell:
     note: str = ""
     is_best: bool = False
     difference: Comparison | None = None
+    seeds_differ: bool = True
+    is_partial: bool = False
     is_tied: bool = False
 
     @property
     def is_real(self) -> bool:
-        """Whether these clips tell it apart from the best."""
-        return self.difference is not None and self.difference.p_value < 1 - LEVEL
+        """Whether these clips tell it apart from the best, and no other seed would have turned the order round."""
+        return self.difference is not None and self.difference.p_value < 1 - LEVEL and self.seeds_differ
 
 
 @dataclass(frozen=True)
@@ -92,11 +96,11 @@ class Column:
 
     def number(self, value: float | None) -> str:
         """A figure of this column as text."""
-        return "–" if value is None else f"{value:,.{self.decimals}f}".replace(",", " ")
+        return "–" if value is None else f"{value:z,.{self.decimals}f}".replace(",", " ").replace("-", "−")
 
     def signed(self, value: float) -> str:
         """A difference between figures of this column as text."""
-        return f"{value:+.{self.decimals}f}".replace("-", "−")
+        return f"{value:+z.{self.decimals}f}".replace("-", "−")
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,11 @@ class Entry:
         """Whether it can be best."""
         return self.is_complete and self.kind != "baseline"
 
+    def is_ranked_in(self, column: Column) -> bool:
+        """Whether it can be best in this column."""
+        cell = self.cells[column.key]
+        return self.is_ranked and column.is_ranked and cell.value is not None and not cell.is_partial
+
 
 @dataclass(frozen=True)
 class Board:
@@ -163,6 +172,7 @@ class Board:
         best: Column -> the title of the best in it.
         published: What publications report about its methods.
         stale: Files that were measured under another hash, with the reason why they are left out.
+        other_pictures: Rows that saw other pictures than most, though the protocol is the same; a line each.
     """
 
     name: str
@@ -174,6 +184,7 @@ class Board:
     best: Mapping[str, str]
     published: Sequence[tuple[str, Published]] = ()
     stale: Sequence[str] = ()
+    other_pictures: Sequence[str] = ()
 
     @property
     def compared(self) -> list[Column]:
@@ -193,10 +204,11 @@ def build_board(results: Sequence[Result], published: Iterable[Published] = (), 
     for result in results:
         groups[_identity(result)].append(result)
     columns = _columns(results)
-    entries = [_entry(group, columns) for group in groups.values()]
+    entries = _with_partial_cells([_entry(group, columns) for group in groups.values()], columns)
     best = {column.key: found for column in columns if (found := _best(entries, column))}
     titles = {entry.method: entry.title for entry in entries}
-    order = next((column for key in ORDER_BY for column in columns if column.key == key), columns[0])
+    preferred = [column for key in ORDER_BY for column in columns if column.key == key]
+    order = next((column for column in (*preferred, *columns) if column.is_ranked), columns[0])
     compared = [_compare(entry, columns, best) for entry in entries]
     return Board(
         **results[0]["protocol"],
@@ -206,7 +218,29 @@ def build_board(results: Sequence[Result], published: Iterable[Published] = (), 
         best={key: entry.title for key, entry in best.items()},
         published=[(titles[row.method], row) for row in published if row.method in titles],
         stale=stale,
+        other_pictures=_other_pictures(results),
     )
+
+
+def _other_pictures(results: Sequence[Result]) -> list[str]:
+    """Results whose clips aren't, to the last bit, those of most others that take as many source frames."""
+    prints: dict[int, list[str]] = defaultdict(list)
+    for result in results:
+        prints[_source_frames(result)].append(result["dataset"]["fingerprint"])
+    lines = []
+    for result in results:
+        own, usual = result["dataset"]["fingerprint"], statistics.mode(prints[_source_frames(result)])
+        if own != usual:
+            seed = "" if result["seed"] is None else f", seed {result['seed']}"
+            who = f"{result['method']['title']}{seed}, {_machine(result)}"
+            lines.append(
+                f"{who}: saw other pictures (fingerprint {own[:12]}) than most rows (fingerprint {usual[:12]})"
+            )
+    return lines
+
+
+def _source_frames(result: Result) -> int:
+    return int((result["data"] or {}).get("source_frames", 1))
 
 
 # --- columns
@@ -228,7 +262,7 @@ def _columns(results: Sequence[Result]) -> list[Column]:
 
 def _metric_column(name: str, values: Iterable[float | None], explained: str = "", unranked: str = "") -> Column:
     higher = _higher_is_better(name)
-    if name.startswith("jitter_") or name.endswith("_along_own_flow"):
+    if name == "flicker" or name.startswith("jitter_") or name.endswith("_along_own_flow"):
         unranked = "a still picture would be best, not ranked"
     words = [word.upper() if word in _ACRONYMS else word for word in name.replace("ms_ssim", "MS-SSIM").split("_")]
     label = f"{' '.join(words)} {'↑' if higher else '↓'}"
@@ -345,21 +379,57 @@ def _cell(result: Result, key: str) -> Cell:
         return Cell(evaluation["totals"][key], low, high)
     if key in evaluation["sets"]:
         on_set = evaluation["sets"][key]
-        return Cell(on_set["value"], on_set["low"], on_set["high"], note=f"n = {on_set['clips']}")
+        low, high = _distance(on_set["low"]), _distance(on_set["high"])
+        return Cell(_distance(on_set["value"]), low, high, note=f"n = {on_set['clips']}")
     if (name := key.removesuffix("_infinity")) in evaluation["sets"]:
         return Cell(evaluation["sets"][name]["infinity"])
     speed = result["speed"]
     return Cell(float(speed[key]) if speed and key in _COSTS else None)
 
 
+def _distance(value: float | None) -> float | None:
+    """A distance as it is shown: below 0 it is rounding, or how the resampling reflects."""
+    return None if value is None else max(value, 0.0)
+
+
 def _summary(cells: Sequence[Cell], results: Sequence[Result], key: str) -> Cell:
-    """Several seeds in one figure: mean, deviation, and the interval over clips of what the seeds have on average."""
-    values = [cell.value for cell in cells if cell.value is not None]
-    if len(cells) == 1 or not values:
+    """Several seeds in one figure: mean, deviation, and the interval over clips of what the seeds have on average.
+
+    Where a seed has no value for some clip, all are averaged without it. Of what has no value per clip the interval's
+    ends are averaged: as wide as if the same clips moved all seeds alike.
+    """
+    if len(cells) == 1:
         return cells[0]
-    low, high = mean_interval([row[key] for row in _mean_rows(results, key)], seed=0) or (None, None)
+    low: float | None
+    high: float | None
+    if any(key in result["evaluation"]["totals"] for result in results):
+        rows = _mean_rows(results, key)
+        values = [statistics.fmean(_values(result, key, rows)) for result in results] if rows else []
+        low, high = mean_interval([row[key] for row in rows], seed=0) or (None, None)
+    else:
+        values = [cell.value for cell in cells if cell.value is not None]
+        low, high = _mean_of([cell.low for cell in cells]), _mean_of([cell.high for cell in cells])
+    if not values:
+        return Cell(None)
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
     return Cell(statistics.fmean(values), low, high, spread or None, note=cells[0].note)
+
+
+def _mean_of(values: Sequence[float | None]) -> float | None:
+    """The mean; None where some value isn't known."""
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known and len(known) == len(values) else None
+
+
+def _values(result: Result, key: str, rows: Sequence[Mapping[str, Any]]) -> list[float]:
+    """A result's values for the clips of some rows."""
+    chosen = {_clip(row) for row in rows}
+    found: list[Any] = result["evaluation"]["per_clip"]
+    return [row[key] for row in found if _clip(row) in chosen]
+
+
+def _clip(row: Mapping[str, Any]) -> tuple[str, str, int]:
+    return row["clip"], row["source"], row["source_frame"]
 
 
 def _mean_rows(results: Sequence[Result], key: str) -> list[dict[str, Any]]:
@@ -369,7 +439,7 @@ def _mean_rows(results: Sequence[Result], key: str) -> list[dict[str, Any]]:
         rows: list[Any] = result["evaluation"]["per_clip"]
         for row in rows:
             if row.get(key) is not None:
-                by_clip[row["clip"], row["source"], row["source_frame"]].append(row[key])
+                by_clip[_clip(row)].append(row[key])
     return [
         {"clip": clip, "source": source, "source_frame": frame, key: statistics.fmean(values)}
         for (clip, source, frame), values in by_clip.items()
@@ -377,22 +447,36 @@ def _mean_rows(results: Sequence[Result], key: str) -> list[dict[str, Any]]:
     ]
 
 
+def _with_partial_cells(entries: Sequence[Entry], columns: Sequence[Column]) -> list[Entry]:
+    """The rows with those figures marked that leave out clips for which others have a value.
+
+    Such as clips in whose prediction no keypoint is found: a mean without them is of easier clips than the others'.
+    """
+    cells = [dict(entry.cells) for entry in entries]
+    for column in columns:
+        clips = [{_clip(row) for row in _mean_rows(entry.results, column.key)} for entry in entries]
+        every: set[tuple[str, str, int]] = set().union(*clips)
+        for own, measured in zip(cells, clips, strict=True):
+            if len(measured) < len(every) and own[column.key].value is not None:
+                note = f"n = {len(measured)} of {len(every)}, not ranked"
+                own[column.key] = replace(own[column.key], note=note, is_partial=True)
+    return [replace(entry, cells=own) for entry, own in zip(entries, cells, strict=True)]
+
+
 # --- comparison
 
 
 def _best(entries: Sequence[Entry], column: Column) -> Entry | None:
-    ranked = [entry for entry in entries if entry.is_ranked and entry.cells[column.key].value is not None]
-    if not ranked or not column.is_ranked:
-        return None
-    return min(ranked, key=lambda entry: _place(entry, column))
+    ranked = [entry for entry in entries if entry.is_ranked_in(column)]
+    return min(ranked, key=lambda entry: _place(entry, column), default=None)
 
 
 def _place(entry: Entry, column: Column) -> tuple[bool, float, str]:
     """Sorts from best to worst; last come those without a value, and those whose clips weren't all measured."""
-    value = entry.cells[column.key].value
-    if value is None or not entry.is_complete:
+    cell = entry.cells[column.key]
+    if cell.value is None or cell.is_partial or not entry.is_complete:
         return True, 0.0, entry.title
-    return False, -value if column.higher_is_better else value, entry.title
+    return False, -cell.value if column.higher_is_better else cell.value, entry.title
 
 
 def _compare(entry: Entry, columns: Sequence[Column], best: Mapping[str, Entry]) -> Entry:
@@ -401,11 +485,20 @@ def _compare(entry: Entry, columns: Sequence[Column], best: Mapping[str, Entry])
     for column in columns:
         if column.key not in best:
             continue
-        if entry.is_ranked and cells[column.key].value == best[column.key].cells[column.key].value:
+        is_ranked = entry.is_ranked_in(column)
+        if is_ranked and cells[column.key].value == best[column.key].cells[column.key].value:
             cells[column.key] = replace(cells[column.key], is_best=True)
             continue
         ours, theirs = (_mean_rows(row.results, column.key) for row in (entry, best[column.key]))
         if difference := compare_rows(ours, theirs, column.key):
-            cell = replace(cells[column.key], difference=difference)
-            cells[column.key] = replace(cell, is_tied=entry.is_ranked and not cell.is_real)
+            differ = _seeds_differ(entry, best[column.key], column.key)
+            cell = replace(cells[column.key], difference=difference, seeds_differ=differ)
+            cells[column.key] = replace(cell, is_tied=is_ranked and not cell.is_real)
     return replace(entry, cells=cells)
+
+
+def _seeds_differ(entry: Entry, best: Entry, key: str) -> bool:
+    """Whether the two rows' seeds don't overlap."""
+    ours, theirs = ([run.cells[key].value for run in row.runs] for row in (entry, best))
+    known, others = ([value for value in values if value is not None] for values in (ours, theirs))
+    return not known or not others or max(known) < min(others) or max(others) < min(known)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from benchmarks import protocol
 from benchmarks.board import Board, Cell, Column, Entry, build_board
-from benchmarks.page import LIMIT, page
+from benchmarks.page import LIMIT, Film, find_films, page
 from benchmarks.published import PUBLISHED, read_published
 from benchmarks.schema import Result, read_result
+from zoo.errors import FileError
 from zoo.video.atomic import replaced_on_success
 
 MARKDOWN, PAGE = "LEADERBOARD.md", "leaderboard.html"
@@ -17,8 +18,8 @@ _INTRODUCTION = """\
 
 Written by `python -m benchmarks render` from `benchmarks/results`; don't edit. In brackets: 95 % bootstrap interval
 over clips. ±: standard deviation over training seeds. **Bold**: best method of a column. ≈: not told apart from the
-best on these clips (paired sign-flip test, p at least 0.05). Baselines bound each table and aren't ranked, nor is a
-method that failed on a clip.
+best: on these clips (paired sign-flip test, p at least 0.05), or because training seeds of the two overlap. Baselines
+bound each table and aren't ranked, nor is a method that failed on a clip, nor a figure without clips that others have.
 """
 
 
@@ -29,6 +30,7 @@ def render(
     hashes: Mapping[str, str] | None = None,
     published: Path = PUBLISHED,
     limit: int = LIMIT,
+    real_clips: bool = False,
 ) -> list[Board]:
     """Writes ``LEADERBOARD.md`` and ``leaderboard.html``, and prints what was left out.
 
@@ -39,6 +41,7 @@ def render(
         hashes: Protocol -> its hash now; by default of ``benchmarks/protocols``.
         published: What publications report.
         limit: Bytes that the page may take; clips that don't fit are left out.
+        real_clips: Shows videos of real clips, too. Those may not be redistributed: such a page isn't for others.
 
     Returns:
         The tables, in the order of the protocols' names.
@@ -47,7 +50,8 @@ def render(
         FileError: A result or ``published`` isn't as it should be, or nothing can be written to the output folder.
     """
     boards, left_out = read_boards(results, hashes, published)
-    for name, text in ((MARKDOWN, markdown(boards)), (PAGE, page(boards, videos, limit))):
+    films = films_to_show(boards, videos, real_clips)
+    for name, text in ((MARKDOWN, markdown(boards)), (PAGE, page(boards, films, limit))):
         with replaced_on_success(output / name) as temporary:
             temporary.write_text(text, "utf-8")
         print(output / name)
@@ -86,6 +90,20 @@ def read_boards(
     return boards, left_out
 
 
+def films_to_show(boards: Sequence[Board], videos: Path | None, real_clips: bool = False) -> dict[str, list[Film]]:
+    """The clips that a page may show, by protocol: generated ones, and real ones only where they are asked for.
+
+    Raises:
+        FileError: There is no folder of videos.
+    """
+    if videos is None:
+        return {}
+    if not videos.is_dir():
+        raise FileError(videos, "is no folder", "name the `videos` in the folder that `run` worked in")
+    generated = protocol.generated()
+    return find_films([board for board in boards if real_clips or board.name in generated], videos)
+
+
 def markdown(boards: Sequence[Board]) -> str:
     """The text of ``LEADERBOARD.md``."""
     return "\n".join([_INTRODUCTION, *(_section(board) for board in boards)])
@@ -116,6 +134,7 @@ def _section(board: Board) -> str:
         "\n".join(f"| {' | '.join(row)} |" for row in rows),
     ]
     notes = [f"- *Left out*: {line}" for line in board.stale]
+    notes += [f"- *Not the same clips*: {line}" for line in board.other_pictures]
     for entry in board.entries:
         notes += [f"- *{entry.title}*, failed on {clip}: {text}" for clip, text in entry.errors.items()]
         notes += [f"- *{entry.title}*, {name} was skipped: {reason}" for name, reason in entry.skipped.items()]

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from benchmarks import charts
-from benchmarks.board import ORDER_BY, Board, Entry
+from benchmarks.board import Board, Entry
 from zoo.evaluator import COPY_SOURCE
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -64,19 +64,18 @@ class Charts:
     curves: Mapping[str, list[Markup]]
 
 
-def page(boards: Sequence[Board], videos: Path | None = None, limit: int = LIMIT) -> str:
+def page(boards: Sequence[Board], films: Mapping[str, list[Film]] | None = None, limit: int = LIMIT) -> str:
     """The page of some tables.
 
     Args:
         boards: One per protocol.
-        videos: A folder with ``<protocol>/<method>/<clip>.mp4`` (or .webm).
+        films: Protocol -> its clips, see :func:`find_films`.
         limit: Bytes that the page may take.
     """
-    films = find_films(boards, videos) if videos else {}
     drawn = {board.name: Charts(scatter(board), training_curves(board)) for board in boards}
     empty = {board.name: Shown() for board in boards}
     room = limit - len(_fill(boards, empty, drawn).encode())
-    shown = _fitting(boards, films, room)
+    shown = _fitting(boards, films or {}, room)
     return _fill(boards, shown, drawn)
 
 
@@ -86,7 +85,12 @@ def table(board: Board) -> str:
 
 
 def find_films(boards: Sequence[Board], videos: Path) -> dict[str, list[Film]]:
-    """The clips of each protocol that there are videos of, sorted by name; takes are in the order of the table."""
+    """The clips of each protocol that there are videos of, sorted by name; takes are in the order of the table.
+
+    Args:
+        boards: Of the protocols.
+        videos: A folder with ``<protocol>/<method>/<clip>.mp4`` (or .webm).
+    """
     return {board.name: list(_films(board, videos / board.name)) for board in boards}
 
 
@@ -121,10 +125,8 @@ def _fitting(boards: Sequence[Board], films: Mapping[str, list[Film]], room: int
 
 
 def scatter(board: Board) -> Markup | None:
-    """Quality against speed, with the baselines as bounds; None where no method has both."""
-    column = next((column for key in ORDER_BY for column in board.columns if column.key == key), None)
-    if column is None:
-        return None
+    """What orders the table against speed, with the baselines as bounds; None where no method has both."""
+    column = next(column for column in board.columns if column.key == board.ordered_by)
     points, bounds = [], []
     for entry in board.entries:
         quality, speed = entry.cells[column.key], entry.cells.get("frames_per_second")

@@ -192,6 +192,12 @@ def hashes() -> dict[str, str]:
     return {name: read_protocol(PROTOCOLS / f"{name}.yaml").hash for name in names(PROTOCOLS)}
 
 
+def generated() -> set[str]:
+    """Names of the benchmark's own protocols whose clips are generated, so that anybody may have them."""
+    protocols = [read_protocol(PROTOCOLS / f"{name}.yaml") for name in names(PROTOCOLS)]
+    return {protocol.name for protocol in protocols if protocol.content["data"]["path"] is None}
+
+
 def names(folder: Path) -> list[str]:
     """What a folder of protocols or suites holds."""
     return sorted(path.stem for path in folder.glob("*.yaml"))

@@ -52,8 +52,9 @@ function sortTable(table, key, order) {
   if (column < 0) return;
   const entries = [...table.tBodies].filter((body) => body.classList.contains("entry"));
   const keyed = entries.map((body) => {
-    const text = body.rows[0].cells[column].dataset.value;
-    const missing = text === "" || body.classList.contains("incomplete");
+    const cell = body.rows[0].cells[column];
+    const text = cell.dataset.value;
+    const missing = text === "" || [body, cell].some((part) => part.classList.contains("incomplete"));
     return { body, last: Number(missing), value: key === "title" ? text : Number(text) };
   });
   keyed.sort((left, right) => compare(left, right, order === "ascending"));

@@ -19,10 +19,11 @@ from benchmarks.__main__ import main
 from benchmarks.board import build_board
 from benchmarks.leaderboard import MARKDOWN, PAGE, markdown, read_boards, render
 from benchmarks.metadata import RESULTS
-from benchmarks.page import page, scatter, table, training_curves
+from benchmarks.page import find_films, page, scatter, table, training_curves
+from benchmarks.protocol import generated
 from benchmarks.published import PUBLISHED, read_published
 from benchmarks.schema import ResultError, validate
-from benchmarks.statistics import compare
+from benchmarks.statistics import compare, mean_interval
 from zoo.errors import FileError
 from zoo.loading import list_methods
 from zoo.video import VideoWriter
@@ -137,7 +138,8 @@ def test_few_clips_make_the_set_distance_a_diagnostic(board):
 
 def test_nobody_is_best_in_what_a_still_picture_would_be_best_in():
     results = [made_up("dwnet"), made_up("other", quality=2)]
-    for name in ("jitter_mediapipe", "warping_error_farneback_along_own_flow", "warping_error_farneback"):
+    names = ("flicker", "jitter_mediapipe", "warping_error_farneback_along_own_flow", "warping_error_farneback")
+    for name in names:
         for result in results:
             evaluation = result["evaluation"]
             evaluation["totals"][name] = evaluation["totals"]["l1"]
@@ -145,9 +147,84 @@ def test_nobody_is_best_in_what_a_still_picture_would_be_best_in():
             for row in evaluation["per_clip"]:
                 row[name] = row["l1"]
     still = build_board(results)
-    assert [name for name in ("jitter_mediapipe", "warping_error_farneback_along_own_flow", "warping_error_farneback")
-            if entry(still, "dwnet").cells[name].is_best] == ["warping_error_farneback"]  # fmt: skip
+    assert [name for name in names if entry(still, "dwnet").cells[name].is_best] == ["warping_error_farneback"]
     assert "a still picture would be best, not ranked" in table(still)
+
+
+def with_totals(result, key):
+    """The result with the means and intervals that its rows now have."""
+    values = [row[key] for row in result["evaluation"]["per_clip"] if row[key] is not None]
+    result["evaluation"]["totals"][key] = statistics.fmean(values)
+    result["evaluation"]["intervals"][key] = mean_interval(values, 0)
+    return result
+
+
+def test_a_figure_without_clips_that_others_have_is_not_ranked():
+    """Such as the distance of keypoints, of a method in whose worst clip nobody finds any."""
+    results = [made_up("dwnet"), made_up("other", quality=1.2), made_up("oracle", kind="baseline", quality=0.1)]
+    for row in results[0]["evaluation"]["per_clip"][-3:]:
+        row["l1"] = None
+    partial = build_board([with_totals(results[0], "l1"), *results[1:]])
+    cell = entry(partial, "dwnet").cells["l1"]
+    assert cell.note == "n = 13 of 16, not ranked"
+    assert cell.is_partial
+    assert not cell.is_best
+    assert not cell.is_tied
+    assert entry(partial, "other").cells["l1"].is_best
+    assert entry(partial, "dwnet").cells["psnr"].is_best  # of which all clips are there
+    assert "(n = 13 of 16, not ranked)" in markdown([partial])
+    for result in results[1:]:
+        for row in result["evaluation"]["per_clip"][-3:]:
+            row["l1"] = None  # a clip that has a value for nobody, as one without motion
+    same = build_board([with_totals(result, "l1") for result in results])
+    assert entry(same, "dwnet").cells["l1"].is_best
+
+
+def test_seeds_are_averaged_on_the_clips_that_all_of_them_have():
+    seeds = [made_up("dwnet", seed=seed) for seed in range(2)]
+    seeds[1]["evaluation"]["per_clip"][4]["l1"] = None  # the hardest clip
+    cell = build_board([seeds[0], with_totals(seeds[1], "l1")]).entries[0].cells["l1"]
+    common = [
+        [row["l1"] for number, row in enumerate(result["evaluation"]["per_clip"]) if number != 4] for result in seeds
+    ]
+    means = [statistics.fmean(values) for values in common]
+    assert cell.value == pytest.approx(statistics.fmean(means))
+    assert cell.spread == pytest.approx(statistics.stdev(means))
+    assert cell.low < cell.value < cell.high
+
+
+@pytest.mark.parametrize(("last", "is_real"), [(1.1, True), (0.9, False)])
+def test_a_difference_that_another_seed_turns_round_is_not_real(last, is_real):
+    """Whatever the clips say of the means over seeds."""
+    qualities = {"dwnet": (0.98, 1.0, 1.02), "other": (1.2, 1.2, last)}
+    board = build_board(
+        [
+            made_up(method, seed=seed, quality=quality)
+            for method, values in qualities.items()
+            for seed, quality in enumerate(values)
+        ]
+    )
+    cell = entry(board, "other").cells["l1"]
+    assert cell.difference.p_value < 0.01
+    assert cell.is_real == is_real
+    assert cell.is_tied != is_real
+    assert ("seeds overlap" in page([board])) != is_real
+
+
+def test_a_distance_is_not_shown_below_zero():
+    result = made_up("oracle", kind="baseline")
+    result["evaluation"]["sets"]["fvd"] |= {"value": -1e-9, "low": -12.0}
+    cell = build_board([result]).entries[0].cells["fvd"]
+    assert (cell.value, cell.low) == (0, 0)
+    l1 = column(build_board([result]), "l1")
+    assert l1.number(-1e-9) == l1.number(0)
+
+
+def test_the_interval_of_a_distance_between_sets_stays_with_several_seeds(board):
+    row = entry(board, "dwnet")
+    assert len(row.runs) == 3
+    ends = [statistics.fmean(getattr(run.cells["fvd"], end) for run in row.runs) for end in ("low", "high")]
+    assert [row.cells["fvd"].low, row.cells["fvd"].high] == pytest.approx(ends)
 
 
 def test_speed_of_different_machines_is_not_ranked(board):
@@ -185,6 +262,12 @@ def test_charts_show_methods_that_have_speed_and_training(board):
     assert drawn.count("<circle") == 4
     assert drawn.count('class="bound"') == 2  # baselines
     assert scatter(build_board([made_up("dwnet", speed=None)])) is None
+    without_truth = made_up("dwnet")
+    evaluation = without_truth["evaluation"]
+    for part in (evaluation["totals"], evaluation["intervals"]):
+        for name in list(part):
+            part["akd_mediapipe_on_driving" if name == "l1" else f"{name}_other"] = part.pop(name)
+    assert "AKD mediapipe on driving" in scatter(build_board([without_truth]))
     curves = training_curves(board)
     assert next(iter(curves)) == "Validation"
     (validation,) = curves["Validation"]  # val/l1: the baseline beside it never changes
@@ -216,6 +299,19 @@ def test_results_under_another_hash_are_refused_with_a_line(results, tmp_path, c
     assert f"`{HASH}`" in (tmp_path / MARKDOWN).read_text()
 
 
+def test_rows_that_saw_other_pictures_are_named():
+    results = [made_up("oracle", kind="baseline"), made_up("dwnet"), made_up("other"), made_up("few_shot")]
+    assert not build_board(results).other_pictures
+    results[1]["dataset"]["fingerprint"] = "0" * 64
+    results[3]["dataset"]["fingerprint"] = "1" * 64
+    results[3]["data"] = {"source_frames": 4}  # whose pictures are others by right
+    board = build_board(results)
+    (line,) = board.other_pictures
+    assert line.startswith(f"Dwnet, seed 0, Processor, 2 cores: saw other pictures (fingerprint {'0' * 12}) than")
+    assert line in markdown([board])
+    assert line in page([board])
+
+
 def test_a_broken_result_is_an_error_that_names_it(results):
     path = next((results / PROTOCOL).glob("dwnet*"))
     path.write_text(path.read_text().replace('"measured"', '"counted"'))
@@ -233,6 +329,8 @@ def test_the_committed_tables_are_what_the_committed_results_say():
     assert len(shown.encode()) < 4_000_000
     for board in boards:
         assert table(board) in shown, f"{board.name}: {remedy}"
+        panel = shown.partition(f'role="tabpanel" id="{board.name}"')[2].partition('role="tabpanel"')[0]
+        assert board.name in generated() or "<video" not in panel, "real clips may not be redistributed"
 
 
 def test_markdown_is_safe_from_what_errors_say():
@@ -302,14 +400,30 @@ def videos(tmp_path):
 
 
 def test_videos_are_in_the_page_side_by_side_and_within_its_limit(board, videos):
-    whole = page([board], videos)
+    films = find_films([board], videos)
+    whole = page([board], films)
     assert whole.count("<video ") == 6
     assert re.findall(r"<figcaption>(.*?)</figcaption>", whole)[:2] == ["Oracle", "Dwnet"]
     assert "src=" not in re.sub(r'src="data:video/mp4;base64,[A-Za-z0-9+/=]+"', "", whole)
-    smaller = page([board], videos, limit=len(whole.encode()) - 1000)
+    smaller = page([board], films, limit=len(whole.encode()) - 1000)
     assert smaller.count("<video ") == 4  # a clip is shown by every method, or not at all
     assert "1 more clips are left out" in smaller
     assert len(smaller.encode()) < len(whole.encode()) - 1000
+
+
+def test_videos_of_real_clips_are_shown_only_where_they_are_asked_for(videos, tmp_path):
+    real = "actions-64-reconstruction"
+    (videos / PROTOCOL).rename(videos / real)
+    write(tmp_path / "results", made_up("dwnet", protocol=real))
+    arguments = ["render", "--output", str(tmp_path), "--results", str(tmp_path / "results"), "--videos", str(videos)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("benchmarks.protocol.hashes", lambda: {real: HASH})
+        main(arguments)
+        assert "<video" not in (tmp_path / PAGE).read_text()
+        main([*arguments, "--real-clips"])
+        assert (tmp_path / PAGE).read_text().count("<video ") == 6
+        with pytest.raises(SystemExit, match="videos/nowhere: is no folder"):
+            main([*arguments[:-1], str(videos / "nowhere")])
 
 
 def test_nothing_is_fetched_from_elsewhere(board):
@@ -322,7 +436,7 @@ def test_tables_and_videos_are_logged_to_wandb(results, videos, tmp_path, monkey
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     boards, _ = read_boards(results, {PROTOCOL: HASH})
-    tracking.log(boards, videos)
+    tracking.log(boards, find_films(boards, videos))
     (stored,) = tmp_path.glob(f"wandb/offline-run-*/files/media/table/{PROTOCOL}/*.table.json")
     logged = json.loads(stored.read_text())
     rows = [dict(zip(logged["columns"], row, strict=True)) for row in logged["data"]]
@@ -330,6 +444,7 @@ def test_tables_and_videos_are_logged_to_wandb(results, videos, tmp_path, monkey
         assert row["method"] == shown.title
         assert row["lpips_alex"] == pytest.approx(shown.cells["lpips_alex"].value)
         assert row["lpips_alex low"] == pytest.approx(shown.cells["lpips_alex"].low)
+        assert row["lpips_alex spread"] == pytest.approx(shown.cells["lpips_alex"].spread)
         assert row["measured"] == shown.measured
     assert len(list(tmp_path.glob(f"wandb/offline-run-*/files/media/videos/{PROTOCOL}/*.mp4"))) == 6
 
@@ -445,7 +560,7 @@ setTimeout(() => {
 @pytest.mark.slow
 def test_the_browser_plays_the_videos(board, videos, tmp_path):
     path = tmp_path / PAGE
-    path.write_text(page([board], videos).replace("</body>", WATCH), "utf-8")
+    path.write_text(page([board], find_films([board], videos)).replace("</body>", WATCH), "utf-8")
     document = browse(path, tmp_path, milliseconds=4000)
     times = re.search(r'data-times="([^"]*)"', document)[1].split()
     assert len(times) == 2

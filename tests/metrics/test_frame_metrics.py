@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
+from torch.nn import functional
 from torchmetrics.functional.image import (
     multiscale_structural_similarity_index_measure,
     structural_similarity_index_measure,
@@ -321,6 +322,24 @@ def test_lpips_is_float32_under_autocast() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         cast.update(first, second)
     assert torch.equal(plain.compute(), cast.compute())
+
+
+def test_lpips_is_without_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is a graphics card's default for convolutions, and as far off as half precision."""
+    seen = []
+    convolution = functional.conv2d
+    if hasattr(torch.backends.cudnn, "conv"):
+        monkeypatch.setattr(torch.backends.cudnn.conv, "fp32_precision", "tf32")
+
+    def watched(*arguments: Any, **options: Any) -> Tensor:
+        cudnn = torch.backends.cudnn
+        seen.append(cudnn.conv.fp32_precision == "tf32" if hasattr(cudnn, "conv") else cudnn.allow_tf32)
+        return convolution(*arguments, **options)
+
+    monkeypatch.setattr(functional, "conv2d", watched)
+    LPIPS().update(noise(1, 3, 40, 40), noise(1, 3, 40, 40, seed=1))
+    assert seen
+    assert not any(seen)
 
 
 def test_lpips_without_weights_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
