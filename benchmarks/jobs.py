@@ -59,7 +59,8 @@ class Entry:
         """What tables call it."""
         if self.kind == "baseline":
             return BASELINES[self.name].title
-        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", self.method.rpartition(".")[2])
+        # between words, but not behind an abbreviation: DwNet is one
+        return re.sub(r"(?<=[a-z0-9]{3})(?=[A-Z])", " ", self.method.rpartition(".")[2])
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import pytest
 import tiny_protocol
 
-from benchmarks.jobs import find_jobs, groups, share
+from benchmarks.jobs import Entry, find_jobs, groups, share
 from benchmarks.protocol import Suite, find_suite, read_protocol
 from zoo.baselines import BASELINES
 from zoo.errors import ZooError
@@ -76,3 +76,10 @@ def test_recipes_and_weights_from_anywhere(suite, tmp_path):
             find_jobs(suite, METHODS[-1:], weights=[wrong])
     with pytest.raises(ZooError, match="there is no method 'nobody'"):
         find_jobs(suite, ["nobody"])
+
+
+@pytest.mark.parametrize(
+    ("class_name", "title"), [("DwNet", "DwNet"), ("FirstOrderMotionModel", "First Order Motion Model")]
+)
+def test_titles_are_the_words_of_class_names(class_name, title):
+    assert Entry("name", "method", f"package.module.{class_name}").title == title
