@@ -262,6 +262,15 @@ def test_a_step_without_prediction_is_named(tmp_path: Path) -> None:
         trainer(tmp_path, Evaluator(FAST)).test(Silent(), loader(2), verbose=False)
 
 
+def test_a_prediction_in_integers_is_named(tmp_path: Path) -> None:
+    class Bytes(CopySource):
+        def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+            return (255 * super().test_step(batch, batch_idx)).byte()
+
+    with pytest.raises(ValueError, match=r"should return floating point in \[0, 1\], not torch.uint8"):
+        trainer(tmp_path, Evaluator(FAST)).test(Bytes(), loader(2), verbose=False)
+
+
 def test_plain_lightning_modules_are_measured_too(tmp_path: Path) -> None:
     class Plain(LightningModule):
         def test_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -173,6 +173,9 @@ def test_clips_shorter_than_a_network_takes_are_refused_before_anything_is_measu
     folders = tmp_path / "prediction", tmp_path / "target"
     with pytest.raises(FileError, match="prediction/clip: has 8 frames, but fvd needs at least 9; give longer clips"):
         score(*folders, metrics=("l1",), output=tmp_path / "score.json")
+    name = "fvd_stylegan_v_128f_subsample8f"
+    with pytest.raises(FileError, match=f"prediction/clip: has 8 frames, but {name} needs at least 65"):
+        score(*folders, metrics=("l1",), sets=(name,), output=tmp_path / "score.json")
     for folder in ("prediction", "target"):
         write_image(tmp_path / folder / "still.png", frames(0)[0])
     with pytest.raises(FileError, match=r"prediction/still.png: has 1 frames, but flicker needs at least 2"):

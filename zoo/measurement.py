@@ -12,13 +12,21 @@ from zoo.metrics.clip_metric import Need
 from zoo.metrics.feature_sets import SetMetric
 from zoo.metrics.fid import FID
 from zoo.metrics.frechet import frechet_at_infinity, frechet_interval
-from zoo.metrics.fvd import FVD
+from zoo.metrics.fvd import FVD_VARIANTS
 from zoo.report import Row
 from zoo.weights.networks import MissingWeightsError
 
-SetMetricName = Literal["fvd", "fid"]
+SetMetricName = Literal[
+    "fvd",
+    "fvd_tensorflow",
+    "fvd_stylegan_v",
+    "fvd_stylegan_v_128f",
+    "fvd_stylegan_v_128f_subsample8f",
+    "fvd_videogpt",
+    "fid",
+]
 
-SET_METRICS: dict[SetMetricName, Callable[[], SetMetric]] = {"fvd": FVD, "fid": FID}
+SET_METRICS: dict[str, Callable[[], SetMetric]] = {**FVD_VARIANTS, "fid": FID}
 """Metrics on all clips together: a distance between the predicted ones and the true (else the driving) ones."""
 
 
@@ -129,12 +137,16 @@ def check_prediction(prediction: object, batch: Batch) -> Tensor:
     """The prediction, if it is one.
 
     Raises:
-        ValueError: It has another shape than the true frames, or isn't a tensor at all.
+        ValueError: It has another shape than the true frames, holds integers, or isn't a tensor at all.
     """
     expected = truth(batch).shape
     if not isinstance(prediction, Tensor) or prediction.shape != expected:
         found = tuple(prediction.shape) if isinstance(prediction, Tensor) else type(prediction).__name__
         raise ValueError(f"validation_step and test_step should return {tuple(expected)}, not {found}")
+    if not prediction.is_floating_point():
+        raise ValueError(
+            f"validation_step and test_step should return floating point in [0, 1], not {prediction.dtype}"
+        )
     return prediction
 
 
@@ -146,12 +158,12 @@ def set_value(metric: SetMetric, seed: int) -> dict[str, Any]:
         seed: Of the resampling.
     """
     features = metric.features()
-    interval = frechet_interval(*features, seed=seed)
+    interval = frechet_interval(*features, metric.unbiased, seed=seed)
     return {
         "value": float(metric.compute()),
         "low": interval.low,
         "high": interval.high,
-        "infinity": float(frechet_at_infinity(*features, seed=seed)),
+        "infinity": float(frechet_at_infinity(*features, metric.unbiased, seed=seed)),
         "clips": min(metric.counts),
         "diagnostic": bool(metric.diagnostic),
         "convention": metric.name,

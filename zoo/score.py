@@ -1,7 +1,7 @@
 """``zoo score``: videos that any program made, measured as our own methods are."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +19,6 @@ from zoo.evaluator import COPY_SOURCE
 from zoo.measurement import Measurement, SetMetricName, build_sets, set_value
 from zoo.metrics import ClipMetric, ClipMetricName, build
 from zoo.metrics.feature_sets import SetMetric
-from zoo.metrics.i3d import SHORTEST
 from zoo.report import machine, print_comparison, totals, versions, write_json
 from zoo.video import VideoInfo, probe, read_frames
 
@@ -57,7 +56,8 @@ def score(
         metrics: What to measure on each clip, as a list: [l1,psnr]. A metric whose weights are missing is skipped; the
             table then says how to get them.
         sets: What to measure on all clips together: [fvd], which needs clips of at least nine frames and is a mere
-            diagnostic below 256 clips of 16; [fvd,fid], or [] for nothing.
+            diagnostic below 256 clips of 16; [fvd,fid], or [] for nothing. FVD in other publications' conventions:
+            ``fvd_tensorflow``, ``fvd_stylegan_v`` (also ``_128f`` and ``_128f_subsample8f``), ``fvd_videogpt``.
         output: Where to write the result: every clip, totals, versions and machine, as JSON.
         name: What the table calls the program; by default the name of the prediction folder.
         device: Where to compute: ``auto`` takes an accelerator where there is one; or ``cpu``, ``cuda:1``, ``mps``.
@@ -73,7 +73,7 @@ def score(
         raise OptionError(f"{output} is a folder; give `--output` the name of a file")
     clip_metrics, set_metrics, skipped = _build(metrics, sets)
     pairs = find_pairs(Path(prediction), Path(target), None if source is None else Path(source))
-    _check_lengths(pairs, clip_metrics, set_metrics)
+    _check_lengths(pairs, {**clip_metrics, **set_metrics})
     computing = find_device(device)
     for metric in (*clip_metrics.values(), *set_metrics.values()):
         metric.to(computing)
@@ -197,14 +197,12 @@ def _build(
     return clip_metrics, set_metrics, skipped
 
 
-def _check_lengths(pairs: list[Pair], clip_metrics: Mapping[str, ClipMetric], set_metrics: Collection[str]) -> None:
+def _check_lengths(pairs: list[Pair], metrics: Mapping[str, ClipMetric | SetMetric]) -> None:
     """Checks every clip against the fewest frames of each metric."""
-    shortest = {name: metric.fewest_frames for name, metric in clip_metrics.items()}
-    shortest |= {"fvd": SHORTEST} if "fvd" in set_metrics else {}
     for pair in pairs:
-        for name, frames in shortest.items():
-            if pair.prediction.frames < frames:
-                problem = f"has {pair.prediction.frames} frames, but {name} needs at least {frames}"
+        for name, metric in metrics.items():
+            if pair.prediction.frames < metric.fewest_frames:
+                problem = f"has {pair.prediction.frames} frames, but {name} needs at least {metric.fewest_frames}"
                 remedy = f"give longer clips, or leave {name} out of `--metrics` or `--sets`"
                 raise FileError(pair.prediction.path, problem, remedy)
 

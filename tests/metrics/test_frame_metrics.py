@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
+from torch.nn import functional
 from torchmetrics.functional.image import (
     multiscale_structural_similarity_index_measure,
     structural_similarity_index_measure,
@@ -321,6 +322,33 @@ def test_lpips_is_float32_under_autocast() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         cast.update(first, second)
     assert torch.equal(plain.compute(), cast.compute())
+
+
+@pytest.fixture
+def tf32() -> Iterator[None]:
+    """Convolutions may take TF32, which is a graphics card's default."""
+    cudnn = torch.backends.cudnn
+    if not hasattr(cudnn, "conv"):  # torch before 2.9, where it is the setting's default
+        yield
+        return
+    before, cudnn.conv.fp32_precision = cudnn.conv.fp32_precision, "tf32"
+    yield
+    cudnn.conv.fp32_precision = before
+
+
+def test_lpips_is_without_tf32(tf32: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    convolution = functional.conv2d
+
+    def watched(*arguments: Any, **options: Any) -> Tensor:
+        cudnn = torch.backends.cudnn
+        seen.append(cudnn.conv.fp32_precision == "tf32" if hasattr(cudnn, "conv") else cudnn.allow_tf32)
+        return convolution(*arguments, **options)
+
+    monkeypatch.setattr(functional, "conv2d", watched)
+    LPIPS().update(noise(1, 3, 40, 40), noise(1, 3, 40, 40, seed=1))
+    assert seen
+    assert not any(seen)
 
 
 def test_lpips_without_weights_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,10 +15,11 @@ from torch.nn import functional
 from torchmetrics import MetricCollection
 
 from zoo.errors import OptionError
-from zoo.metrics.feature_sets import full_float32
-from zoo.metrics.frechet import frechet_distance
+from zoo.measurement import build_sets, set_value
+from zoo.metrics.frechet import frechet_at_infinity, frechet_distance, frechet_interval
 from zoo.metrics.fvd import FVD, FVD_VARIANTS
 from zoo.metrics.i3d import I3D
+from zoo.metrics.precision import full_float32
 from zoo.metrics.resizing import Resizing, resize
 from zoo.weights.networks import MissingWeightsError, path
 
@@ -300,6 +301,39 @@ def test_estimate_and_convention_change_the_value() -> None:
         "fvd_moments_short_side_center_crop_4f",
     ]
     assert len(set(values.values())) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "convention", "frames", "every", "unbiased"),
+    [
+        ("fvd", "half_pixel", 16, 1, True),
+        ("fvd_tensorflow", "tf1_legacy", 16, 1, True),
+        ("fvd_stylegan_v", "half_pixel", 16, 1, False),
+        ("fvd_stylegan_v_128f", "half_pixel", 128, 1, False),
+        ("fvd_stylegan_v_128f_subsample8f", "half_pixel", 16, 8, False),
+        ("fvd_videogpt", "short_side_center_crop", 16, 1, True),
+    ],
+)
+def test_variants_are_their_publications_conventions(
+    name: str, convention: str, frames: int, every: int, unbiased: bool
+) -> None:
+    metric, skipped = build_sets([name])  # type: ignore[list-item]
+    assert not skipped
+    found = metric[name]
+    assert isinstance(found, FVD)
+    assert (found.convention, found.frames, found.every, found.unbiased) == (convention, frames, every, unbiased)
+    assert found.fewest_frames == 8 * every + 1
+
+
+@pytest.mark.parametrize("unbiased", [True, False])
+def test_interval_and_extrapolation_are_of_the_same_estimate_as_the_value(unbiased: bool) -> None:
+    metric = small_fvd(unbiased=unbiased)
+    metric.update(smooth(9, 4, 3, 12, 20), smooth(9, 4, 3, 12, 20, seed=1))
+    found = set_value(metric, seed=3)
+    features = metric.features()
+    assert found["value"] == frechet_distance(*features, unbiased).item()
+    assert (found["low"], found["high"]) == frechet_interval(*features, unbiased, seed=3)
+    assert found["infinity"] == frechet_at_infinity(*features, unbiased, seed=3).item()
 
 
 @pytest.mark.parametrize("name", FVD_VARIANTS)

@@ -1,8 +1,6 @@
 """What the metrics between two sets share: features of both, kept until the end."""
 
 from abc import ABC
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 import torch
@@ -47,12 +45,16 @@ class SetMetric(Metric, ABC):
     Attributes:
         name: See above.
         fewest: Features per set below which the distance shows faults, but ranks nothing.
+        fewest_frames: The shortest clip from which it takes something.
+        unbiased: Whether covariances are divided by N - 1.
     """
 
     is_differentiable = False
     higher_is_better = False
     full_state_update = False
     fewest: int
+    fewest_frames = 1
+    unbiased = True
 
     def __init__(self, name: str, seen_through: str, dimensions: int) -> None:
         super().__init__()
@@ -102,20 +104,3 @@ def check_sets(prediction: Tensor, target: Tensor, dimensions: tuple[int, ...], 
             "prediction and target should have frames of the same size, not "
             f"{tuple(prediction.shape[-2:])} and {tuple(target.shape[-2:])}"
         )
-
-
-@contextmanager
-def full_float32(device: torch.device) -> Iterator[None]:
-    """Convolutions in true float32: neither autocast nor TF32, either of which moves these distances visibly."""
-    cudnn = torch.backends.cudnn
-    with torch.autocast(device.type, enabled=False):
-        if not hasattr(cudnn, "conv"):  # torch before 2.9
-            with cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False):
-                yield
-            return
-        before = cudnn.conv.fp32_precision
-        cudnn.conv.fp32_precision = "ieee"
-        try:
-            yield
-        finally:
-            cudnn.conv.fp32_precision = before

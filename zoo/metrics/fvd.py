@@ -7,9 +7,10 @@ from torch import Tensor
 
 from zoo.errors import OptionError
 from zoo.metrics.clip_metric import unit_range
-from zoo.metrics.feature_sets import Counts, SetMetric, Side, check_sets, full_float32
+from zoo.metrics.feature_sets import Counts, SetMetric, Side, check_sets
 from zoo.metrics.frechet import frechet_distance
 from zoo.metrics.i3d import CLASSES, I3D, SHORTEST
+from zoo.metrics.precision import full_float32
 from zoo.metrics.resizing import Resizing, check_resizing, resize
 from zoo.nn.features import Frozen
 from zoo.weights import networks
@@ -95,6 +96,7 @@ class FVD(SetMetric):
         self.frames = frames
         self.every = every
         self.unbiased = unbiased
+        self.fewest_frames = (backbone.shortest - 1) * every + 1
         self._backbone = (backbone,)  # a network inside a tuple is no sub-module, and stays out of the state
         self._skipped = f"{seen_through}_skipped"
         self.add_state(self._skipped, torch.zeros(2, dtype=torch.long), dist_reduce_fx="sum")

@@ -15,7 +15,8 @@ from torchvision.models.inception import (
 )
 
 from zoo.metrics.clip_metric import unit_range
-from zoo.metrics.feature_sets import SetMetric, Side, check_sets, full_float32
+from zoo.metrics.feature_sets import SetMetric, Side, check_sets
+from zoo.metrics.precision import full_float32
 from zoo.metrics.resizing import Resizing, check_resizing, resize
 from zoo.nn.features import Frozen
 from zoo.weights import networks

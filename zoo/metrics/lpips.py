@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from zoo.metrics.clip_metric import unit_range
 from zoo.metrics.frame_metric import FrameMetric
+from zoo.metrics.precision import full_float32
 from zoo.metrics.region import Region, average
 from zoo.nn.features import FeatureNetwork, Frozen, alexnet_layers, vgg16_layers
 from zoo.weights import networks
@@ -97,13 +98,13 @@ class LpipsNetwork:
                 f"lpips_{self.net} needs frames of at least {smallest} x {smallest} pixels, not {tuple(pictures.shape)}"
             )
         network = cast(_BackboneAndHeads, self._frozen.on(pictures.device))
-        with torch.autocast(pictures.device.type, enabled=False):
+        with full_float32(pictures.device):
             return [layer / (layer.norm(dim=1, keepdim=True) + 1e-10) for layer in network.backbone(pictures.float())]
 
     def distances(self, first: tuple[Tensor, ...], second: tuple[Tensor, ...]) -> list[Tensor]:
         """Compares the directions of two batches of N pictures; returns a map (N, 1, h, w) for each layer."""
         network = cast(_BackboneAndHeads, self._frozen.on(first[0].device))
-        with torch.autocast(first[0].device.type, enabled=False):
+        with full_float32(first[0].device):
             return [
                 functional.conv2d((one - other).square(), head)
                 for one, other, head in zip(first, second, network.heads, strict=True)
