@@ -225,6 +225,20 @@ def test_pictures_are_clips_of_their_own(name: str) -> None:
     assert metric.compute().item() == pytest.approx(clip.compute().item(), rel=1e-6)
 
 
+@pytest.mark.parametrize("name", ["l1", "akd_centroids", "aed_sq_thumbnail"])
+def test_frames_of_all_clips_together_are_pictures(name: str) -> None:
+    """The mean that the published pose evaluation takes: a long clip weighs more."""
+    given = [clips(name, count=1, frames=6), clips(name, count=1, frames=3, seed=10)]
+    together, by_frame = METRICS[name](), []
+    for clip in given:
+        frames = {key: clip[key][0] for key in ("prediction", "target", "pose")}
+        together.update(**frames)
+        by_frame += measured(name, frames).per_clip().tolist()
+    assert len(by_frame) == 9
+    known = [number for number in by_frame if not math.isnan(number)]
+    assert together.compute().item() == pytest.approx(sum(known) / len(known), rel=1e-6)
+
+
 @pytest.mark.parametrize("name", [n for n in METRICS if "tlp" in n or "flicker" in n])
 def test_pictures_and_short_clips_have_no_motion(name: str) -> None:
     given = clips(name)

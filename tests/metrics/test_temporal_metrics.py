@@ -68,6 +68,19 @@ def test_tof_equals_the_recorded_values(recorded: Any, pair: Any) -> None:
     assert value(TOF(), pair[1], pair[1]) == 0
 
 
+def test_tof_as_published_sees_the_middle_of_the_clip_and_of_its_frames() -> None:
+    pytest.importorskip("cv2", reason="needs OpenCV: pip install opencv-python-headless")
+    prediction, target = smooth(1, 8, 3, 100, 79), smooth(1, 8, 3, 100, 79, seed=1)
+    middle = [clip[:, 2:6, :, 18:82, 23:55] for clip in (prediction, target)]  # 64 of 100 - 16, 32 of 79 - 16
+    published = TOF(as_published=True)
+    assert published.name == "tof_tecogan"
+    assert value(published, prediction, target) == value(TOF(), *middle)
+    with pytest.raises(ValueError, match=r"tof_tecogan needs clips .* of at least 6 frames"):
+        published.update(prediction[:, :5], target[:, :5])
+    with pytest.raises(ValueError, match="tof_tecogan needs frames of at least 48 x 48"):
+        published.update(prediction[..., :47, :], target[..., :47, :])
+
+
 def test_farneback_follows_a_shift() -> None:
     pytest.importorskip("cv2", reason="needs OpenCV: pip install opencv-python-headless")
     picture = smooth(1, 3, 80, 80)

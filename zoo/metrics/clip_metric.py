@@ -20,6 +20,10 @@ class ClipMetric(Metric, ABC):
 
     Values are kept in float64; over several processes they are gathered, and each clip counts once.
 
+    Published figures are often means over the frames of all clips together, in which a long clip weighs more: those of
+    First Order Motion Model among them. For these give frames (T, C, H, W) instead of clips: each picture is then a
+    clip of its own. A first frame that is the source itself, which they include, is left out by ``clip[:, 1:]``.
+
     Args:
         name: How results call it.
 
