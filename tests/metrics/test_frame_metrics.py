@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -324,12 +324,21 @@ def test_lpips_is_float32_under_autocast() -> None:
     assert torch.equal(plain.compute(), cast.compute())
 
 
-def test_lpips_is_without_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which is a graphics card's default for convolutions, and as far off as half precision."""
+@pytest.fixture
+def tf32() -> Iterator[None]:
+    """Convolutions may take TF32, which is a graphics card's default."""
+    cudnn = torch.backends.cudnn
+    if not hasattr(cudnn, "conv"):  # torch before 2.9, where it is the setting's default
+        yield
+        return
+    before, cudnn.conv.fp32_precision = cudnn.conv.fp32_precision, "tf32"
+    yield
+    cudnn.conv.fp32_precision = before
+
+
+def test_lpips_is_without_tf32(tf32: None, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     convolution = functional.conv2d
-    if hasattr(torch.backends.cudnn, "conv"):
-        monkeypatch.setattr(torch.backends.cudnn.conv, "fp32_precision", "tf32")
 
     def watched(*arguments: Any, **options: Any) -> Tensor:
         cudnn = torch.backends.cudnn
