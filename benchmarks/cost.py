@@ -12,7 +12,7 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 
 from benchmarks.schema import Speed
-from zoo.base import AnimationModule, MotionOptions, count_parameters, select
+from zoo.base import AnimationModule, MotionOptions, select
 from zoo.batch import Batch
 
 REPETITIONS = 5
@@ -41,7 +41,7 @@ def measure_cost(method: AnimationModule, batch: Batch, device: torch.device) ->
         frames_per_second=frames / max(whole - encode, 1e-9),
         encode_seconds=encode,
         peak_memory_megabytes=round(peak_memory(device) / 2**20, 1),
-        parameters=sum(count_parameters(getattr(method, name)) for name in method.inference_networks),
+        parameters=method.count_inference_parameters(),
         size=list(batch["driving"].shape[-2:]),
     )
 

@@ -1,6 +1,7 @@
 """Running jobs: each in a process of its own, finished ones never again."""
 
 import argparse
+import sys
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -180,10 +181,11 @@ def _build(entry: Entry, weights: Path | None) -> AnimationModule:
 
 
 def _cost(method: AnimationModule, data: VideoDataModule, device: torch.device) -> Any:
-    """None where the method fails on the first clip: the evaluation says how."""
+    """None where the method fails on the first clip."""
     try:
         return measure_cost(method, next(batches(data)), device)
-    except Exception:
+    except Exception as error:  # whatever a method raises; its clips are measured all the same
+        print(f"cost: not measured ({type(error).__name__}: {error})", file=sys.stderr, flush=True)
         return None
 
 

@@ -223,6 +223,11 @@ class AnimationModule(LightningModule):
         prefixes = tuple(f"{name}." for name in self.inference_networks)
         return {name: tensor for name, tensor in self.state_dict().items() if name.startswith(prefixes)}
 
+    def count_inference_parameters(self) -> int:
+        """Number of values in the parameters of the inference networks; buffers don't count."""
+        kept = self.inference_state()
+        return sum(parameter.numel() for name, parameter in self.named_parameters() if name in kept)
+
     def attach_denoiser(self, path: str | Path) -> None:
         """Takes over a trained skeleton denoiser, for the motion option ``denoise``; see the methods that know one."""
         raise OptionError(f"{type(self).__name__} knows no skeleton denoiser; leave out `--denoiser`")

@@ -17,6 +17,7 @@ import yaml
 from command_line import assert_equal_training, newest_state, run_zoo
 from lightning import Callback, Trainer, seed_everything
 
+from benchmarks.cost import measure_cost
 from zoo import methods
 from zoo.adversarial import AdversarialTraining
 from zoo.base import MotionOptions, select
@@ -142,6 +143,12 @@ class TestAnimation:
         finally:
             del method.encode
         assert len(calls) == 1
+
+    def test_its_cost_can_be_measured(self, method, first_batch):
+        cost = measure_cost(method, first_batch, torch.device("cpu"))
+        assert cost["frames_per_second"] > 0
+        kept = method.inference_state()
+        assert 0 < cost["parameters"] <= sum(tensor.numel() for tensor in kept.values())
 
     def test_copies_in_a_batch_equal_a_single(self, method, first_batch):
         tensors = {key: value for key, value in first_batch.items() if isinstance(value, torch.Tensor)}
