@@ -40,6 +40,11 @@ def publish(path: Path, work: Path) -> Path:
         remedy = "give a result of a method that was trained under a synthetic protocol"
         raise FileError(path, "is not of a training on synthetic people", remedy)
     weights, trained = _training(path, result, work)
+    size = 2 * sum(tensor.numel() for tensor in trained.inference_state().values()) / 1e6
+    if size > MEGABYTES:
+        raise FileError(
+            weights, f"is {size:.1f} MB in half precision, more than {MEGABYTES}", "publish a smaller recipe's"
+        )
     target = METHODS / method["name"] / "weights" / f"{method['recipe']}{SUFFIX}"
     save_weights(
         trained,
@@ -52,9 +57,6 @@ def publish(path: Path, work: Path) -> Path:
         command=f"python -m benchmarks run {result['protocol']['name']} --methods {method['name']} "
         f"--seeds {result['seed']}",
     )
-    if target.stat().st_size > MEGABYTES * 1e6:
-        target.unlink()
-        raise FileError(weights, f"is more than {MEGABYTES} MB in half precision", "publish a smaller recipe's")
     return target
 
 

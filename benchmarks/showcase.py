@@ -4,13 +4,11 @@ import textwrap
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.nn.functional import interpolate
 
 from benchmarks.board import Board
 from benchmarks.page import Film, find_films
-from zoo.errors import FileError
-from zoo.video import VideoWriter, grid, iter_frames, probe
+from zoo.errors import FileError, OptionError
+from zoo.video import VideoWriter, grid, iter_frames, magnify, probe
 
 SOURCE, TRUTH = "copy_source", "oracle"
 """The baselines whose videos show a clip's source picture, and its true frames."""
@@ -30,8 +28,11 @@ def showcase(board: Board, videos: Path, output: Path, clips: int = 2) -> Path:
         clips: How many of the clips, at even distances among those that every column has.
 
     Raises:
+        OptionError: ``clips`` is below 1.
         FileError: There is no clip that source, truth and a method have.
     """
+    if clips < 1:
+        raise OptionError(f"clips is {clips}; show one at least")
     methods = [entry.method for entry in board.entries if entry.kind != "baseline"]
     found = [_columns(film) for film in find_films([board], videos)[board.name]]
     shown = [name for name in methods if any(name in columns for columns in found)]
@@ -40,13 +41,14 @@ def showcase(board: Board, videos: Path, output: Path, clips: int = 2) -> Path:
     if not shown or not complete:
         remedy = f"run `python -m benchmarks run {board.name}` with these baselines"
         raise FileError(videos / board.name, f"has no clip of a method, {SOURCE} and {TRUTH}", remedy)
-    chosen = [complete[place * len(complete) // clips] for place in range(min(clips, len(complete)))]
+    count = min(clips, len(complete))
+    chosen = [complete[place * len(complete) // count] for place in range(count)]
     titles = {entry.method: textwrap.fill(entry.title, LINE) for entry in board.entries}
     titles |= {SOURCE: "source", TRUTH: "truth = driving clip"}
     rows = [zip(*(iter_frames(columns[name]) for name in order), strict=False) for columns in chosen]
     with VideoWriter(output, probe(chosen[0][TRUTH]).fps) as writer:
         for moment in zip(*rows, strict=False):  # until the shortest ends
-            pictures = [[_magnified(frame) for frame in row] for row in moment]
+            pictures = [list(magnify(torch.stack(row), MAGNIFICATION)) for row in moment]
             writer.write(grid(pictures, [titles[name] for name in order]))
     return output
 
@@ -54,8 +56,3 @@ def showcase(board: Board, videos: Path, output: Path, clips: int = 2) -> Path:
 def _columns(film: Film) -> dict[str, Path]:
     """Method -> its video."""
     return {take.path.parent.name: take.path for take in film.takes}
-
-
-def _magnified(frame: Tensor) -> Tensor:
-    large = interpolate(frame[None].float(), scale_factor=MAGNIFICATION, mode="bicubic")
-    return large[0].round().clamp(0, 255).to(torch.uint8)

@@ -225,8 +225,8 @@ class AnimationModule(LightningModule):
 
     def count_inference_parameters(self) -> int:
         """Number of values in the parameters of the inference networks; buffers don't count."""
-        kept = self.inference_state()
-        return sum(parameter.numel() for name, parameter in self.named_parameters() if name in kept)
+        networks = (getattr(self, name) for name in self.inference_networks)
+        return sum(count_parameters(network) for network in networks if network is not None)
 
     def attach_denoiser(self, path: str | Path) -> None:
         """Takes over a trained skeleton denoiser, for the motion option ``denoise``; see the methods that know one."""

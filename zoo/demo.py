@@ -5,15 +5,15 @@ from typing import cast
 
 import torch
 import yaml
-from torch.nn import functional as F
 
 from zoo import training
 from zoo.base import AnimationModule
 from zoo.batch import Batch, truth
 from zoo.data import VideoDataModule
 from zoo.folders import find_recipe
+from zoo.framing import to_bytes
 from zoo.methods import discover
-from zoo.video import VideoWriter, grid
+from zoo.video import VideoWriter, grid, magnify
 from zoo.weights import load_weights
 
 METHOD = "first_order_motion_model"
@@ -75,5 +75,4 @@ def _row(batch: Batch, result: torch.Tensor) -> torch.Tensor:
     driving = batch["driving"][0]
     source = batch["source"][0, :1].expand_as(driving)
     columns = torch.stack([source, driving, result[0], truth(batch)[0]])
-    large = F.interpolate(columns.flatten(0, 1), scale_factor=MAGNIFICATION, mode="bicubic").clamp(0, 1)
-    return (large * 255).round().to(torch.uint8).unflatten(0, columns.shape[:2])
+    return magnify(to_bytes(columns.flatten(0, 1)), MAGNIFICATION).unflatten(0, columns.shape[:2])

@@ -132,6 +132,11 @@ def test_published_weights_are_half_of_those_measured(whole, tmp_path, monkeypat
     measured = zoo.load(next((whole / "work" / "trainings").rglob("weights.safetensors"))).inference_state()
     for name, tensor in zoo.load(row.name).inference_state().items():
         assert torch.equal(tensor, measured[name].half().float() if tensor.is_floating_point() else measured[name])
+    monkeypatch.setattr(publish, "MEGABYTES", 0.001)
+    before = file.read_bytes()
+    with pytest.raises(ZooError, match=r"MB in half precision, more than"):
+        publish.publish(result, whole / "work")
+    assert file.read_bytes() == before
     with pytest.raises(ZooError, match=r"none of the 0 trainings in .*--work"):
         publish.publish(result, tmp_path)
     with pytest.raises(ZooError, match=r"copy_source.*not of a training on synthetic people"):

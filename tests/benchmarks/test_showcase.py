@@ -6,21 +6,21 @@ from made_up import made_up
 
 from benchmarks.board import build_board
 from benchmarks.showcase import MAGNIFICATION, showcase
-from zoo.errors import FileError
+from zoo.errors import FileError, OptionError
 from zoo.video import VideoWriter, read_frames
 
 PROTOCOL = "synthetic-64-reconstruction"
-GREYS = {"copy_source": 40, "dwnet": 110, "first_order_motion_model": 170, "oracle": 230, "nearest_frame": 0}
+GREYS = {"copy_source": 40, "dwnet": 110, "first_order_motion_model": 170, "oracle": 210, "nearest_frame": 0}
 
 
 @pytest.fixture
 def videos(tmp_path):
-    """Two clips of five frames by each, of one grey; a third clip that one method doesn't have."""
+    """Two clips of five frames by each, of one grey each; a third clip that one method doesn't have."""
     for name, grey in GREYS.items():
-        for clip in ("a--a", "b--b", "c--c"):
+        for place, clip in enumerate(("a--a", "b--b", "c--c")):
             if (name, clip) != ("dwnet", "c--c"):
                 with VideoWriter(tmp_path / PROTOCOL / name / f"{clip}.mp4", Fraction(25)) as writer:
-                    writer.write(torch.full((5, 3, 32, 32), grey, dtype=torch.uint8))
+                    writer.write(torch.full((5, 3, 32, 32), grey + 15 * place, dtype=torch.uint8))
     return tmp_path
 
 
@@ -31,13 +31,20 @@ def board():
 
 
 def test_columns_are_source_methods_in_order_and_truth(board, videos, tmp_path):
-    picture = read_frames(showcase(board, videos, tmp_path / "out.mp4", clips=9), range(5))
-    side, bottom = 32 * MAGNIFICATION, picture.shape[2] - 1
-    columns = [picture[-1, :, bottom - side // 2, side // 2 + place * (side + 2)].float().mean() for place in range(4)]
+    frame = read_frames(showcase(board, videos, tmp_path / "out.mp4", clips=9), [4])[0].float()
+    side, gap = 32 * MAGNIFICATION, 2
+    assert frame.shape[2] == 4 * side + 3 * gap
+    assert 2 * side < frame.shape[1] < 3 * side  # the clip that a method lacks is no row
     expected = [GREYS[name] for name in ("copy_source", "dwnet", "first_order_motion_model", "oracle")]
-    assert columns == pytest.approx(expected, abs=3)
-    assert picture.shape[3] == 4 * side + 3 * 2
-    assert 2 * side < picture.shape[2] < 3 * side  # the clip that a method lacks is no row
+    for row in range(2):
+        line = frame[:, frame.shape[1] - side // 2 - (1 - row) * (side + gap)]
+        found = [line[:, side // 2 + column * (side + gap)].mean() for column in range(4)]
+        assert found == pytest.approx([grey + 15 * row for grey in expected], abs=3)
+
+
+def test_one_row_at_least(board, videos, tmp_path):
+    with pytest.raises(OptionError, match="clips is 0"):
+        showcase(board, videos, tmp_path / "out.mp4", clips=0)
 
 
 def test_without_videos_it_says_what_to_run(board, tmp_path):

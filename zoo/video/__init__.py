@@ -2,7 +2,7 @@
 
 from .errors import VideoError
 from .info import VideoInfo
-from .panels import grid, side_by_side
+from .panels import grid, magnify, side_by_side
 from .pictures import read_image, write_image
 from .probe import probe
 from .read import iter_frames, read_frames
@@ -15,6 +15,7 @@ __all__ = [
     "VideoWriter",
     "grid",
     "iter_frames",
+    "magnify",
     "probe",
     "read_frames",
     "read_image",

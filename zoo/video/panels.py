@@ -58,6 +58,12 @@ def grid(rows: Sequence[Sequence[Tensor]], titles: Sequence[str] | None = None) 
     return torch.cat([piece for part in parts for piece in (part, _blank(_GAP, part.shape[2]))][:-1], dim=1)
 
 
+def magnify(pictures: Tensor, factor: int) -> Tensor:
+    """Pictures a whole number of times as large, smoothly (bicubic): RGB, uint8 (N, 3, h, w) to uint8 (N, 3, H, W)."""
+    large = interpolate(pictures.float(), scale_factor=factor, mode="bicubic")
+    return large.round().clamp(0, 255).to(torch.uint8)
+
+
 def _level(row: Sequence[Tensor]) -> list[Tensor]:
     height = max(picture.shape[1] for picture in row)
     return [_enlarge(picture.cpu(), height) for picture in row]

@@ -5,6 +5,7 @@ in [-1, 1]. *Level* L means a feature map of 1/2^L of the picture's size; flows 
 on.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -395,7 +396,7 @@ class PoseGenerator(nn.Module):
         return self.target(structure, [features], self.flow_net(*source, structure))
 
 
-class RecurrentGenerator(nn.Module):
+class RecurrentGenerator(nn.Module, ABC):
     """Animation: looks at a reference and at the frame generated before.
 
     A sub-class has ``flow_net*`` and says in :meth:`motions` how they are used.
@@ -407,9 +408,9 @@ class RecurrentGenerator(nn.Module):
         self.source_reference = sizes.source_encoder()
         self.target = sizes.renderer(("attn_p", "attn_r"))
 
+    @abstractmethod
     def motions(self, reference: Frame, previous: Frame, structure: Tensor) -> tuple[Motions, ...]:
         """Where the target finds its content in the previous frame, and in the reference."""
-        raise NotImplementedError
 
     def forward(self, reference: Frame, features: list[Tensor], previous: Frame, structures: Tensor) -> list[Rendered]:
         """Renders consecutive frames, each from the one before; gradients flow through the recurrence.
@@ -458,8 +459,9 @@ def initialise(network: nn.Module) -> None:
     """Orthogonal weights of gain 0.02 and biases of zero, as published."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d):
-            # behind spectral normalisation `weight` is only derived
-            weight = getattr(module, "weight_orig", module.weight)
-            nn.init.orthogonal_(weight, 0.02)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+            # The weight is the parameter that is no bias: spectral normalisation calls it `weight_orig`.
+            for name, parameter in module.named_parameters(recurse=False):
+                if name == "bias":
+                    nn.init.zeros_(parameter)
+                else:
+                    nn.init.orthogonal_(parameter, 0.02)

@@ -1,5 +1,6 @@
 """What the image, the animation and the face version share."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -51,7 +52,7 @@ class Memory:
     before: Frame | None = None
 
 
-class StructureDriven(AdversarialTraining):
+class StructureDriven(AdversarialTraining, ABC):
     """Structures instead of poses, the loss terms, the skeleton denoiser, official weights.
 
     A sub-class builds ``generator`` (with ``sizes``) and says in :meth:`structure` what the networks see of a pose.
@@ -179,6 +180,7 @@ class StructureDriven(AdversarialTraining):
 
     # ------------------------------------------------------------------ structures
 
+    @abstractmethod
     def structure(self, pose: Tensor, skeleton: Skeleton, pictures: Tensor) -> Tensor:
         """What the networks see of poses.
 
@@ -190,7 +192,6 @@ class StructureDriven(AdversarialTraining):
         Returns:
             (N, C, H, W).
         """
-        raise NotImplementedError
 
     def structures(self, batch: Batch, role: str, poses: Tensor | None = None, skeleton: Skeleton = BODY_18) -> Tensor:
         """Structures of all source or driving frames of a batch, (B, T, C, H, W).
@@ -286,9 +287,9 @@ class StructureDriven(AdversarialTraining):
         body = self.joints(first["source_pose"])[:, 0] if options.retarget else None
         return Memory(reference, self.source_features(reference.picture), body, options.denoise)
 
+    @abstractmethod
     def source_features(self, picture: Tensor) -> list[Tensor]:
         """The source's maps of levels 1, 2, ..."""
-        raise NotImplementedError
 
     def uses_track(self, options: MotionOptions) -> bool:
         """Fitting and cleaning look ahead."""
