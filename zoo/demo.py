@@ -29,7 +29,7 @@ def demo(output: str = "demo", steps: int = 1000, clips: int = 4) -> Path:
 
     Args:
         output: Folder for the run, its results and `animation.mp4`.
-        steps: Training steps. After the recipe's 1000 people move where the driver moves; arms and legs follow roughly.
+        steps: Training steps. After the recipe's 1000 people move where the driver moves; arms and legs lag behind.
         clips: Pairs in the video, one below the other: a person that training never saw, moved by another person's
             motion that training never saw either, beside the true frames.
 
