@@ -729,6 +729,18 @@ class TestImage:
         seed_everything(0)
         return DeepSpatialTransformation(**SMALL).eval()
 
+    @pytest.mark.parametrize("norm", ["instance", "batch"])
+    def test_instance_norm_forgets_how_bright_the_source_is(self, norm):
+        seed_everything(0)
+        encoder = DeepSpatialTransformation(**SMALL, norm=norm).generator.source.eval()
+        for layer in encoder.modules():
+            if isinstance(layer, nn.Conv2d):  # as large as after training
+                nn.init.normal_(layer.weight, std=0.1)
+        pictures = torch.rand(2, 3, 32, 32)
+        for bright, dark in zip(encoder(2 * pictures - 1), encoder(0.6 * pictures - 1), strict=True):
+            change = (bright - dark).abs().mean() / bright.std()
+            assert change < 1e-4 if norm == "instance" else change > 1e-3
+
     @pytest.mark.parametrize("missing", ["driving_pose", "source_pose"])
     def test_all_joints_may_be_missing(self, method, missing):
         batch = random_batch(frames=2)

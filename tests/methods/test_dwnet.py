@@ -323,6 +323,14 @@ def test_what_the_networks_see_of_a_map():
     assert network_surface(torch.zeros(3, 1, 1)).flatten().tolist() == [-1, -1, -1]
 
 
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+def test_instance_norm_forgets_how_bright_the_source_is(norm):
+    """The refined warp may still see it; what is decoded doesn't."""
+    encoder, pictures = small(norm=norm).generator.frame_encoder, clip_batch()["source"][:, 0]
+    change = (encoder(2 * pictures - 1) - encoder(0.6 * pictures - 1)).abs().mean() / encoder(2 * pictures - 1).std()
+    assert change < 1e-4 if norm == "instance" else change > 1e-3
+
+
 class TestAnimation:
     @pytest.mark.parametrize("chunk", [1, 2, 3])
     @pytest.mark.parametrize("arguments", [{}, {"previous_frame": False}, {"warping": "none"}, {"warping": "coarse"}])
@@ -518,8 +526,15 @@ class TestOfficialCheckpoints:
         assert official.constructor_arguments(options)["loss_weights"] == PUBLISHED | weights
 
     def test_another_norm_is_refused(self):
-        with pytest.raises(OptionError, match="never by batch; take over weights"):
-            official.constructor_arguments({"norm": "batch"})
+        with pytest.raises(OptionError, match="never by layer; take over weights"):
+            official.constructor_arguments({"norm": "layer"})
+
+    def test_normalised_by_batch(self):
+        """The official option: norms have parameters then, at the places where instance norm has none."""
+        files = official.to_official(DwNet(**official.constructor_arguments({"norm": "batch"})).state_dict())
+        assert files["G"]["model_downsample.2.running_mean"].shape == (64,)
+        assert files["G"]["model_downsample_grid_set.10.conv_block.2.weight"].shape == (256,)
+        assert files["D"]["scale0_layer1.1.weight"].shape == (128,)
 
     def test_published_keys(self):
         """Names and shapes of the released files, as the official code builds them."""

@@ -5,15 +5,16 @@ from torch import Tensor, nn
 Norm = Literal["instance", "batch"]
 
 
-def norm_layer(kind: Norm, channels: int) -> nn.Module:
-    """A normalisation layer as pix2pixHD's networks take it.
+def norm_layer(kind: Norm, channels: int, affine: bool = False) -> nn.Module:
+    """A normalisation layer.
 
     Args:
-        kind: ``instance`` has neither parameters nor running statistics, so it does the same in training and
-            evaluation; ``batch`` is the usual affine batch norm.
+        kind: ``instance`` has no running statistics, so it does the same in training and evaluation; ``batch`` is the
+            usual affine batch norm.
         channels: Of the features (N, channels, H, W).
+        affine: Whether instance norm has parameters; pix2pixHD's hasn't.
     """
-    return InstanceNorm(channels) if kind == "instance" else nn.BatchNorm2d(channels)
+    return InstanceNorm(channels, affine=affine) if kind == "instance" else nn.BatchNorm2d(channels)
 
 
 class InstanceNorm(nn.InstanceNorm2d):

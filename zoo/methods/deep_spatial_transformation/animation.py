@@ -18,6 +18,7 @@ from zoo.methods.deep_spatial_transformation.networks import DanceGenerator, Fra
 from zoo.methods.deep_spatial_transformation.structure import COCO_LIMBS, draw_animation_structure
 from zoo.methods.deep_spatial_transformation.structured import Memory, StructureDriven, to_network, to_picture
 from zoo.nn.features import FeatureNetworkName
+from zoo.nn.norm import Norm
 from zoo.pose import BODY_18, COCO_17, Skeleton, convert_pose
 
 
@@ -41,6 +42,8 @@ class DeepSpatialAnimation(StructureDriven):
         flow_width: Channels of a flow estimator after the first halving.
         flow_max_width: Of its widest map.
         flow_layers: Its halvings.
+        norm: Normalisation of the generator: ``instance`` as published, after which a picture's brightness and contrast
+            are forgotten, or ``batch``, an option of the official code, which keeps them.
         heatmap_sigma: Of the joints' Gaussians, in pixels; 6 at every size as published.
         chunk: Frames rendered between two optimiser steps.
         foreground: Sampling correctness counts on the subject only (as for iPER); training then needs masks.
@@ -76,6 +79,7 @@ class DeepSpatialAnimation(StructureDriven):
         flow_width: int = 32,
         flow_max_width: int = 256,
         flow_layers: int = 5,
+        norm: Norm = "instance",
         heatmap_sigma: float = 6.0,
         chunk: int = 6,
         foreground: bool = False,

@@ -16,6 +16,7 @@ from zoo.methods.deep_spatial_transformation.networks import Frame, PoseGenerato
 from zoo.methods.deep_spatial_transformation.structure import draw_heatmaps
 from zoo.methods.deep_spatial_transformation.structured import Memory, StructureDriven, to_network, to_picture
 from zoo.nn.features import FeatureNetworkName
+from zoo.nn.norm import Norm
 from zoo.pose import Skeleton
 
 
@@ -40,6 +41,8 @@ class DeepSpatialTransformation(StructureDriven):
         flow_width: Channels of the flow estimator after the first halving.
         flow_max_width: Of its widest map.
         flow_layers: Its halvings.
+        norm: Normalisation of the generator: ``instance`` as published, after which a picture's brightness and contrast
+            are forgotten, or ``batch``, an option of the official code, which keeps them.
         heatmap_sigma: Of the joints' Gaussians, in pixels; 6 at every size as published.
         discriminator_width: Channels of the discriminator after the first halving.
         discriminator_max_width: Of its widest map.
@@ -71,6 +74,7 @@ class DeepSpatialTransformation(StructureDriven):
         flow_width: int = 32,
         flow_max_width: int = 256,
         flow_layers: int = 5,
+        norm: Norm = "instance",
         heatmap_sigma: float = 6.0,
         discriminator_width: int = 32,
         discriminator_max_width: int = 128,

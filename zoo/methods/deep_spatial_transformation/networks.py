@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from zoo.nn.norm import Norm, norm_layer
 from zoo.warp.local_attention import attend, convolve_neighbourhoods, convolve_patches
 
 HIDDEN = 128
@@ -60,11 +61,6 @@ def activation() -> nn.Module:
     return nn.LeakyReLU(0.1)
 
 
-def norm(channels: int) -> nn.Module:
-    """The normalisation of all generators."""
-    return nn.InstanceNorm2d(channels, affine=True)
-
-
 def encoder_widths(width: int, max_width: int, layers: int) -> list[int]:
     """Channels after each halving: doubled every time up to ``max_width``."""
     return [width * min(2**i, max_width // width) for i in range(layers)]
@@ -76,13 +72,13 @@ class EncoderBlock(nn.Module):
     Official: the raw input is normalised per instance and passed through the activation before the first convolution.
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, norm: Norm) -> None:
         super().__init__()
         self.model = nn.Sequential(
-            norm(in_channels),
+            norm_layer(norm, in_channels, affine=True),
             activation(),
             nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1),
-            norm(out_channels),
+            norm_layer(norm, out_channels, affine=True),
             activation(),
             nn.Conv2d(out_channels, out_channels, 3, padding=1),
         )
@@ -94,13 +90,13 @@ class EncoderBlock(nn.Module):
 class ResBlock(nn.Module):
     """Pre-activation residual block of constant width."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, norm: Norm) -> None:
         super().__init__()
         self.model = nn.Sequential(
-            norm(channels),
+            norm_layer(norm, channels, affine=True),
             activation(),
             nn.Conv2d(channels, channels, 3, padding=1),
-            norm(channels),
+            norm_layer(norm, channels, affine=True),
             activation(),
             nn.Conv2d(channels, channels, 3, padding=1),
         )
@@ -112,9 +108,9 @@ class ResBlock(nn.Module):
 class ResBlocks(nn.Module):
     """``count`` residual blocks in a row."""
 
-    def __init__(self, count: int, channels: int) -> None:
+    def __init__(self, count: int, channels: int, norm: Norm) -> None:
         super().__init__()
-        self.model = nn.Sequential(*[ResBlock(channels) for _ in range(count)])
+        self.model = nn.Sequential(*[ResBlock(channels, norm) for _ in range(count)])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)
@@ -123,13 +119,13 @@ class ResBlocks(nn.Module):
 class ResBlockDecoder(nn.Module):
     """Residual block that doubles the size; (B, in_channels, H, W) -> (B, out_channels, 2 H, 2 W)."""
 
-    def __init__(self, in_channels: int, out_channels: int, hidden: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, hidden: int, norm: Norm) -> None:
         super().__init__()
         self.model = nn.Sequential(
-            norm(in_channels),
+            norm_layer(norm, in_channels, affine=True),
             activation(),
             nn.Conv2d(in_channels, hidden, 3, padding=1),
-            norm(hidden),
+            norm_layer(norm, hidden, affine=True),
             activation(),
             nn.ConvTranspose2d(hidden, out_channels, 3, stride=2, padding=1, output_padding=1),
         )
@@ -159,14 +155,15 @@ class Encoder(nn.Module):
     Args:
         in_channels: Of the input.
         widths: Channels after each halving.
+        norm: Normalisation.
     """
 
-    def __init__(self, in_channels: int, widths: Sequence[int]) -> None:
+    def __init__(self, in_channels: int, widths: Sequence[int], norm: Norm) -> None:
         super().__init__()
-        self.block0 = EncoderBlock(in_channels, widths[0])
+        self.block0 = EncoderBlock(in_channels, widths[0], norm)
         self._halvings = ["block0"]
         for i in range(len(widths) - 1):
-            self.add_module(f"encoder{i}", EncoderBlock(widths[i], widths[i + 1]))
+            self.add_module(f"encoder{i}", EncoderBlock(widths[i], widths[i + 1], norm))
             self._halvings.append(f"encoder{i}")
 
     def pyramid(self, x: Tensor) -> list[Tensor]:
@@ -189,20 +186,28 @@ class FlowEstimator(Encoder):
         max_width: Of the widest map.
         layers: Halvings.
         levels: At which levels flows and masks are estimated.
+        norm: Normalisation.
         branches: Pictures that content is looked for in.
     """
 
     def __init__(
-        self, in_channels: int, width: int, max_width: int, layers: int, levels: Sequence[int], branches: int = 1
+        self,
+        in_channels: int,
+        width: int,
+        max_width: int,
+        layers: int,
+        levels: Sequence[int],
+        norm: Norm,
+        branches: int = 1,
     ) -> None:
         widths = encoder_widths(width, max_width, layers)
-        super().__init__(in_channels, widths)
+        super().__init__(in_channels, widths, norm)
         self.branches = branches
         self.levels = tuple(levels)
         self.layers = layers
         for step, level in enumerate(range(layers - 1, min(levels) - 1, -1)):
             channels = widths[level - 1]
-            self.add_module(f"decoder{step}", ResBlockDecoder(widths[level], channels, hidden=channels))
+            self.add_module(f"decoder{step}", ResBlockDecoder(widths[level], channels, channels, norm))
             self.add_module(f"jump{step}", PaddedConvolution(channels, channels))
             if level in levels:
                 self.add_module(f"output{step}", nn.Conv2d(channels, 2 * branches, 3, padding=1))
@@ -273,6 +278,7 @@ class Renderer(Encoder):
         layers: Halvings.
         blocks: Residual blocks per doubling, the doubling one included.
         patch_sizes: Level -> k of its attention.
+        norm: Normalisation.
         attentions: Names of the attention modules of each picture that is looked at.
     """
 
@@ -284,18 +290,19 @@ class Renderer(Encoder):
         layers: int,
         blocks: int,
         patch_sizes: dict[int, int],
+        norm: Norm,
         attentions: Sequence[str] = ("attn",),
     ) -> None:
         widths = encoder_widths(width, max_width, layers)
-        super().__init__(structure_channels, widths)
+        super().__init__(structure_channels, widths, norm)
         self.attentions = tuple(attentions)
         self.layers = layers
         self.levels = tuple(patch_sizes)
         for step, level in enumerate(range(layers, 0, -1)):
             channels = widths[level - 1]
             narrower = widths[max(level - 2, 0)]
-            doubling = ResBlockDecoder(channels, narrower, hidden=channels)
-            residual = [ResBlocks(blocks - 1, channels)] if blocks > 1 else []
+            doubling = ResBlockDecoder(channels, narrower, channels, norm)
+            residual = [ResBlocks(blocks - 1, channels, norm)] if blocks > 1 else []
             self.add_module(f"decoder{step}", nn.Sequential(*residual, doubling))
             if level in patch_sizes:
                 for name in attentions:
@@ -341,6 +348,7 @@ class Sizes(NamedTuple):
         flow_width: Channels of a flow estimator after the first halving.
         flow_max_width: Of its widest map.
         flow_layers: Its halvings.
+        norm: Normalisation of all.
     """
 
     structure_channels: int = 18
@@ -352,15 +360,17 @@ class Sizes(NamedTuple):
     flow_width: int = 32
     flow_max_width: int = 256
     flow_layers: int = 5
+    norm: Norm = "instance"
 
     def source_encoder(self) -> Encoder:
         """Of pictures."""
-        return Encoder(3, encoder_widths(self.width, self.max_width, self.layers))
+        return Encoder(3, encoder_widths(self.width, self.max_width, self.layers), self.norm)
 
     def flow_estimator(self, in_channels: int, branches: int = 1) -> FlowEstimator:
         """Of pictures and structures that have ``in_channels`` together."""
         levels = tuple(self.patch_sizes)
-        return FlowEstimator(in_channels, self.flow_width, self.flow_max_width, self.flow_layers, levels, branches)
+        widths = self.flow_width, self.flow_max_width
+        return FlowEstimator(in_channels, *widths, self.flow_layers, levels, self.norm, branches)
 
     def renderer(self, attentions: Sequence[str]) -> Renderer:
         """Of a picture from a structure."""
@@ -371,6 +381,7 @@ class Sizes(NamedTuple):
             self.layers,
             self.blocks,
             self.patch_sizes,
+            self.norm,
             attentions,
         )
 

@@ -94,6 +94,7 @@ class StructureDriven(AdversarialTraining, ABC):
             options["flow_width"],
             options["flow_max_width"],
             options["flow_layers"],
+            options["norm"],
         )
 
     def configure_losses(self) -> None:

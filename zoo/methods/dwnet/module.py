@@ -14,6 +14,7 @@ from zoo.methods.dwnet import losses, networks, official
 from zoo.methods.dwnet.losses import PERCEPTUAL_TAP_WEIGHTS, PUBLISHED, LossWeights
 from zoo.methods.dwnet.networks import Frame, GridPadding, Rendered, Warping, network_surface
 from zoo.nn.features import FeatureNetworkName
+from zoo.nn.norm import Norm
 from zoo.nn.perceptual import PerceptualLoss
 from zoo.pose import show_surface
 from zoo.warp import SurfaceWarp, resize_grid, surface_warp
@@ -55,6 +56,8 @@ class DwNet(AdversarialTraining):
         blocks: Residual blocks of the decoder.
         warping: ``refined`` as published; ``coarse`` leaves the refiner out, ``none`` warps no features at all.
         grid_padding: What warps find outside of a picture; published is its reflection.
+        norm: Normalisation of both networks: ``instance`` as published, after which a picture's brightness and contrast
+            are forgotten, or ``batch``, an option of the official code, which keeps them.
         previous_frame: Whether a frame also looks at the one generated before; without, it looks at the source twice.
         discriminator_width: Channels of the discriminator's first block.
         discriminator_layers: How often each of its copies halves its picture.
@@ -74,6 +77,7 @@ class DwNet(AdversarialTraining):
         blocks: int = 9,
         warping: Warping = "refined",
         grid_padding: GridPadding = "reflection",
+        norm: Norm = "instance",
         previous_frame: bool = True,
         discriminator_width: int = 64,
         discriminator_layers: int = 3,
@@ -89,8 +93,10 @@ class DwNet(AdversarialTraining):
         self.weights = LossWeights(**PUBLISHED | {"warp": float(warping == "refined")} | given)
         self.save_hyperparameters()
         self.hparams["loss_weights"] = self.weights  # all of them: a file must not follow defaults
-        self.generator = networks.WarpGenerator(width, downsamplings, blocks, warping, grid_padding)
-        self.discriminator = networks.discriminator(discriminator_width, discriminator_layers, discriminator_scales)
+        self.generator = networks.WarpGenerator(width, downsamplings, blocks, warping, grid_padding, norm)
+        self.discriminator = networks.discriminator(
+            discriminator_width, discriminator_layers, discriminator_scales, norm
+        )
         self.phases = (Phase("generator", ("generator",)), Phase("discriminator", ("discriminator",)))
         # Official: the network sees [-1, 1] as it is, without ImageNet's normalisation.
         self.perceptual_loss = PerceptualLoss(perceptual, PERCEPTUAL_TAP_WEIGHTS, normalise=False)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.nn.init import init_normal
+from zoo.nn.norm import Norm
 from zoo.nn.patchgan import MultiScalePatchGAN
 from zoo.nn.pix2pixhd import ResnetBlock, contraction, expansion, head
 from zoo.warp import coordinate_grid, resize_grid, warp
@@ -69,6 +70,7 @@ class WarpGenerator(nn.Module):
         blocks: Residual blocks of the decoder.
         warping: How features are warped.
         grid_padding: What warps find outside of a picture.
+        norm: Normalisation.
     """
 
     def __init__(
@@ -78,21 +80,22 @@ class WarpGenerator(nn.Module):
         blocks: int = 9,
         warping: Warping = "refined",
         grid_padding: GridPadding = "reflection",
+        norm: Norm = "instance",
     ) -> None:
         super().__init__()
         self.warping = warping
         self.grid_padding = grid_padding
         channels = width * 2**downsamplings
-        self.pose_encoder = nn.Sequential(*contraction(3, width, downsamplings, "instance"))
-        self.frame_encoder = nn.Sequential(*contraction(3, width, downsamplings, "instance"))
+        self.pose_encoder = nn.Sequential(*contraction(3, width, downsamplings, norm))
+        self.frame_encoder = nn.Sequential(*contraction(3, width, downsamplings, norm))
         self.warp_refiner: nn.Sequential | None = None
         if warping == "refined":
-            refining = [ResnetBlock(channels, "instance", "reflect") for _ in range(2)]
+            refining = [ResnetBlock(channels, norm, "reflect") for _ in range(2)]
             self.warp_refiner = nn.Sequential(
-                *contraction(8, width, downsamplings, "instance"), *refining, nn.Conv2d(channels, 2, 1)
+                *contraction(8, width, downsamplings, norm), *refining, nn.Conv2d(channels, 2, 1)
             )
         self.fusion = nn.Conv2d(3 * channels, channels, 1)
-        self.decoder = nn.Sequential(*expansion(width, downsamplings, blocks, "instance", "reflect"), *head(width, 3))
+        self.decoder = nn.Sequential(*expansion(width, downsamplings, blocks, norm, "reflect"), *head(width, 3))
         self.apply(init_normal)
         if self.warp_refiner is not None:  # training starts from the coarse warp as it is
             for parameter in self.warp_refiner[-1].parameters():
@@ -140,9 +143,9 @@ class WarpGenerator(nn.Module):
         return self.decoder(self.fusion(torch.cat([pose, source, previous], 1)))
 
 
-def discriminator(width: int, layers: int, scales: int) -> MultiScalePatchGAN:
+def discriminator(width: int, layers: int, scales: int, norm: Norm) -> MultiScalePatchGAN:
     """Judges a surface map and a frame, stacked (B, 6, H, W) in [-1, 1]; freshly initialised."""
-    return MultiScalePatchGAN(6, width, layers, scales).apply(init_normal)
+    return MultiScalePatchGAN(6, width, layers, scales, norm).apply(init_normal)
 
 
 def network_surface(iuv: Tensor) -> Tensor:

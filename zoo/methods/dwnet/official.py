@@ -1,10 +1,11 @@
 """Official checkpoints (github.com/ubc-vision/DwNet, licence CC BY-NC 4.0)."""
 
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor
 
 from zoo.errors import OptionError
+from zoo.nn.norm import Norm
 
 _NETWORKS = {
     "model_downsample": "generator.pose_encoder",
@@ -64,12 +65,12 @@ def constructor_arguments(options: dict[str, Any]) -> dict[str, Any]:
             change neither networks nor losses are ignored.
 
     Raises:
-        OptionError: Another norm than ``instance``.
+        OptionError: Another norm than ``instance`` and ``batch``.
     """
     options = _OPTIONS | options
-    if options["norm"] != "instance":
-        problem = f"DwNet normalises by instance, as published, and never by {options['norm']}"
-        raise OptionError(f"{problem}; take over weights that were trained with `--norm instance`")
+    if options["norm"] not in get_args(Norm):
+        problem = f"DwNet normalises by instance, as published, or by batch, and never by {options['norm']}"
+        raise OptionError(f"{problem}; take over weights that were trained with one of these")
     warping = "coarse" if options["no_refining_warp"] else "refined"
     if options["no_coarse_warp"]:
         warping = "none"
@@ -80,6 +81,7 @@ def constructor_arguments(options: dict[str, Any]) -> dict[str, Any]:
         "blocks": options["n_blocks_global"],
         "warping": warping,
         "grid_padding": options["grid_padding"],
+        "norm": options["norm"],
         "previous_frame": bool(options["prev_frame_num"]),
         "discriminator_width": options["ndf"],
         "discriminator_layers": options["n_layers_D"],
