@@ -1,21 +1,16 @@
 """What the methods made of the same clips, side by side in one moving picture."""
 
-import textwrap
 from pathlib import Path
-
-import torch
 
 from benchmarks.board import Board
 from benchmarks.page import Film, find_films
 from zoo.errors import FileError, OptionError
-from zoo.video import VideoWriter, grid, iter_frames, magnify, probe
+from zoo.video import write_comparison
 
 SOURCE, TRUTH = "copy_source", "oracle"
 """The baselines whose videos show a clip's source picture, and its true frames."""
 
 MAGNIFICATION = 2
-LINE = 18
-"""So many letters of a title fit above a picture."""
 
 
 def showcase(board: Board, videos: Path, output: Path, clips: int = 2) -> Path:
@@ -43,14 +38,10 @@ def showcase(board: Board, videos: Path, output: Path, clips: int = 2) -> Path:
         raise FileError(videos / board.name, f"has no clip of a method, {SOURCE} and {TRUTH}", remedy)
     count = min(clips, len(complete))
     chosen = [complete[place * len(complete) // count] for place in range(count)]
-    titles = {entry.method: textwrap.fill(entry.title, LINE) for entry in board.entries}
+    titles = {entry.method: entry.title for entry in board.entries}
     titles |= {SOURCE: "source", TRUTH: "truth = driving clip"}
-    rows = [zip(*(iter_frames(columns[name]) for name in order), strict=False) for columns in chosen]
-    with VideoWriter(output, probe(chosen[0][TRUTH]).fps) as writer:
-        for moment in zip(*rows, strict=False):  # until the shortest ends
-            pictures = [list(magnify(torch.stack(row), MAGNIFICATION)) for row in moment]
-            writer.write(grid(pictures, [titles[name] for name in order]))
-    return output
+    columns = {titles[name]: [clip[name] for clip in chosen] for name in order}
+    return write_comparison(columns, output, MAGNIFICATION)
 
 
 def _columns(film: Film) -> dict[str, Path]:

@@ -1,5 +1,6 @@
 """Reading and writing clips, frame by frame and exactly."""
 
+from .comparison import write_comparison
 from .errors import VideoError
 from .info import VideoInfo
 from .panels import grid, magnify, side_by_side
@@ -20,5 +21,6 @@ __all__ = [
     "read_frames",
     "read_image",
     "side_by_side",
+    "write_comparison",
     "write_image",
 ]

@@ -1,0 +1,59 @@
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
+from pathlib import Path
+
+from torch import Tensor
+
+from .panels import grid, magnify
+from .probe import probe
+from .read import iter_frames
+from .write import VideoWriter
+
+_LETTERS_PER_PIXEL = 1 / 7
+"""So many of a title's letters fit above a pixel of its column."""
+
+
+def write_comparison(
+    columns: Mapping[str, Sequence[str | Path] | str | Path], output: str | Path, magnification: int = 1
+) -> Path:
+    """Writes clips side by side, each column under its title, one row per clip.
+
+    It has the frame rate of the first clip that moves, and ends with the shortest; a picture stands still.
+
+    Args:
+        columns: Title -> the column's videos or pictures from top to bottom, as many in each column; or a single one.
+        output: Where to; the ending chooses the format, as for :class:`VideoWriter`.
+        magnification: How many times larger than stored clips are shown.
+
+    Returns:
+        The path of the output.
+
+    Raises:
+        ValueError: No column moves, or columns differ in length.
+        VideoError: A clip can't be read, or the output can't be written.
+    """
+    lists = [[files] if isinstance(files, str | Path) else list(files) for files in columns.values()]
+    if len({len(files) for files in lists}) != 1:
+        raise ValueError(f"each column needs as many clips, not {[len(files) for files in lists]}")
+    moving = [info for files in lists for file in files if (info := probe(file)).frames > 1]
+    if not moving:
+        raise ValueError("only pictures were given; at least one column needs videos")
+    titles = [
+        _wrapped(title, magnification * probe(files[0]).width) for title, files in zip(columns, lists, strict=True)
+    ]
+    rows = [zip(*map(_frames, row), strict=False) for row in zip(*lists, strict=True)]
+    with VideoWriter(output, moving[0].fps) as writer:
+        for moment in zip(*rows, strict=False):  # until the shortest ends
+            pictures = [[magnify(frame[None], magnification)[0] for frame in row] for row in moment]
+            writer.write(grid(pictures, titles))
+    return Path(output)
+
+
+def _frames(file: str | Path) -> Iterator[Tensor]:
+    info = probe(file)
+    return iter_frames(info) if info.frames > 1 else repeat(next(iter_frames(info)))
+
+
+def _wrapped(title: str, pixels: int) -> str:
+    return textwrap.fill(title, max(1, int(pixels * _LETTERS_PER_PIXEL)))
