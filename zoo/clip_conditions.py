@@ -15,7 +15,7 @@ from zoo.conditions import clean_track, estimate_track, load_estimator
 from zoo.data.cache import ByteCache
 from zoo.data.sidecar import SideCar, sidecar_path
 from zoo.errors import FileError, ZooError
-from zoo.pose import BODY_18, Skeleton, convert_pose, follow_person, read_openpose
+from zoo.pose import BODY_18, Skeleton, convert_pose, draw_surface, follow_person, read_openpose
 from zoo.video import VideoInfo, iter_frames, read_frames
 
 _LONGEST_GAP = 5  # frames, as `zoo prepare` interpolates by default
@@ -51,6 +51,28 @@ class Track:
         return self.poses[list(indices)]
 
 
+@dataclass(frozen=True)
+class DrawnSurface:
+    """Surface maps, drawn around poses as they are asked for.
+
+    Attributes:
+        poses: Of BODY_18.
+        size: Height and width of the clip's pictures.
+    """
+
+    poses: ClipCondition
+    size: tuple[int, int]
+
+    @property
+    def path(self) -> Path:
+        """Where the poses came from."""
+        return self.poses.path
+
+    def read(self, indices: Sequence[int], cache: ByteCache) -> Tensor:
+        """The maps (t, 3, H, W) uint8 of some frames."""
+        return draw_surface(self.poses.read(indices, cache), BODY_18, self.size)
+
+
 def find_condition(
     method: AnimationModule,
     condition: Condition,
@@ -61,37 +83,51 @@ def find_condition(
     """What a method needs beside the frames of a clip.
 
     A pose is read from where the user says, else from the side-car beside the clip, else estimated, and brought into
-    the method's format. Other conditions are read from their side-car.
+    the method's format. A surface map is drawn around a pose that the user gives, else read from its side-car, else
+    drawn around the pose that is found as above. A mask is read from its side-car.
 
     Args:
         method: The method that needs it.
         condition: Which one.
         clip: The clip.
-        given: Of poses: an npz file as side-cars are, or a folder of OpenPose's JSON files.
+        given: Poses: an npz file as side-cars are, or a folder of OpenPose's JSON files.
         wanted: The frames that will be read; None for all. Only these are estimated, each by itself.
 
     Raises:
         FileError: There is none and it can't be estimated, or it belongs to another clip.
     """
-    beside = sidecar_path(clip.path, condition)
+    who = type(method).__name__
     if condition == "pose":
-        if given is not None and given.is_dir():
-            return _read_openpose(given, clip, method.skeleton)
-        if given is None and not beside.is_file():
-            return _estimate(method, clip, wanted)
-    path = beside if given is None else given
+        return _find_pose(who, method.skeleton, clip, given, wanted)
+    path = sidecar_path(clip.path, condition)
+    if condition == "iuv" and (given is not None or not path.is_file()):
+        return DrawnSurface(_find_pose(who, BODY_18, clip, given, wanted), (clip.height, clip.width))
     if not path.is_file():
-        raise FileError(
-            clip.path,
-            f"{type(method).__name__} needs its {condition}, but there is no {path.name}",
-            "see `zoo prepare --help`",
-        )
-    sidecar = SideCar(path, condition, clip.frames, clip.height, clip.width)
-    sidecar.check()
-    if condition != "pose" or method.skeleton in (None, stored := sidecar.skeleton()):
+        problem = f"{who} needs its {condition}, but there is no {path.name}"
+        raise FileError(clip.path, problem, "bring it along")
+    return _checked(SideCar(path, condition, clip.frames, clip.height, clip.width))
+
+
+def _find_pose(
+    who: str, skeleton: Skeleton | None, clip: VideoInfo, given: Path | None, wanted: Sequence[int] | None
+) -> ClipCondition:
+    if given is not None and given.is_dir():
+        return _read_openpose(given, clip, skeleton)
+    path = sidecar_path(clip.path, "pose") if given is None else given
+    if given is None and not path.is_file():
+        return _estimate(who, skeleton or BODY_18, clip, wanted)
+    if not path.is_file():
+        raise FileError(clip.path, f"{who} needs its pose, but there is no {path.name}", "see `zoo prepare --help`")
+    sidecar = _checked(SideCar(path, "pose", clip.frames, clip.height, clip.width))
+    if skeleton in (None, stored := sidecar.skeleton()):
         return sidecar
     poses = sidecar.read(range(clip.frames), ByteCache(0))
-    return Track(path, convert_pose(poses, stored, method.skeleton))
+    return Track(path, convert_pose(poses, stored, skeleton))
+
+
+def _checked(sidecar: SideCar) -> SideCar:
+    sidecar.check()
+    return sidecar
 
 
 def _read_openpose(folder: Path, clip: VideoInfo, skeleton: Skeleton | None) -> Track:
@@ -109,16 +145,15 @@ def _read_openpose(folder: Path, clip: VideoInfo, skeleton: Skeleton | None) -> 
     return Track(folder, track if skeleton is None else convert_pose(track, found.skeleton, skeleton))
 
 
-def _estimate(method: AnimationModule, clip: VideoInfo, wanted: Sequence[int] | None) -> Track:
+def _estimate(who: str, skeleton: Skeleton, clip: VideoInfo, wanted: Sequence[int] | None) -> Track:
     """Poses by the same back end, and for whole clips the same cleaning, as ``zoo prepare --pose``."""
-    skeleton = method.skeleton or BODY_18
     try:
         estimator = load_estimator("auto")
     except ZooError as error:
         missing = sidecar_path(clip.path, "pose").name
         raise FileError(
             clip.path,
-            f"{type(method).__name__} needs its pose; there is no {missing}, and it can't be estimated ({error})",
+            f"{who} needs its pose; there is no {missing}, and it can't be estimated ({error})",
             "run `zoo weights install pose`, or bring poses along: `zoo prepare --pose` on a machine that has it",
         ) from error
     print(f"{clip.path.name}: estimating poses; `zoo prepare {clip.path} --pose` keeps them")

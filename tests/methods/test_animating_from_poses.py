@@ -18,6 +18,7 @@ from zoo.methods.deep_spatial_transformation import (
     DeepSpatialTransformation,
     SkeletonDenoiser,
 )
+from zoo.methods.dwnet import DwNet
 from zoo.methods.everybody_dance_now import EverybodyDanceNow
 from zoo.methods.first_order_motion_model import FirstOrderMotionModel
 from zoo.pose import BODY_18, BODY_25, convert_pose, to_units, write_openpose
@@ -250,13 +251,35 @@ class TestEstimation:
             painted(files)
 
 
-class TestDeepSpatialTransformation:
-    @pytest.fixture
-    def posed(self, files, tracks):
-        write_poses(files / "dance_pose.npz", tracks[1])
-        write_poses(files / "me_pose.npz", tracks[0][:1])
-        return files
+@pytest.fixture
+def posed(files, tracks):
+    write_poses(files / "dance_pose.npz", tracks[1])
+    write_poses(files / "me_pose.npz", tracks[0][:1])
+    return files
 
+
+class TestDwNet:
+    def run(self, files, **options):
+        torch.manual_seed(0)
+        method = DwNet(width=4, downsamplings=1, blocks=1, discriminator_width=4, perceptual="alexnet").eval()
+        clips = [probe(files / "me.png", kind="image")], probe(files / "dance.mp4")
+        return torch.stack(list(animated_frames(method, *clips, size=SIZE, **options)))
+
+    def test_without_surface_maps_a_body_is_drawn_around_the_poses(self, posed):
+        drawn = self.run(posed)
+        main(["prepare", str(posed / "dance.mp4"), str(posed / "me.png"), "--iuv", "--overlay", "null"])
+        assert (posed / "dance_iuv.npz").is_file()
+        assert (posed / "me_iuv.npz").is_file()
+        assert torch.equal(self.run(posed), drawn)
+
+    def test_given_poses_are_drawn_even_beside_surface_maps(self, posed, tracks):
+        drawn = self.run(posed)
+        write_poses(posed / "other.npz", tracks[1].flip(0))
+        main(["prepare", str(posed / "dance.mp4"), "--iuv", "--overlay", "null"])
+        assert not torch.equal(self.run(posed, driving_pose=posed / "other.npz"), drawn)
+
+
+class TestDeepSpatialTransformation:
     def run(self, method, files, source="me.png", **options):
         clips = [probe(files / source, kind="image")], probe(files / "dance.mp4")
         return torch.stack(list(animated_frames(method, *clips, size=SIZE, **options)))
