@@ -106,6 +106,10 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("result", type=Path, help="its JSON")
     publish.add_argument("--work", type=Path, default=Path("runs/benchmarks"), help="the folder of trainings of `run`")
     publish.set_defaults(command=_publish)
+
+    illustrate = commands.add_parser("illustrate", help="pictures of a method's page, made with its published weights")
+    illustrate.add_argument("result", type=Path, help="a JSON of the method under a synthetic protocol")
+    illustrate.set_defaults(command=_illustrate)
     return parser
 
 
@@ -156,6 +160,13 @@ def _admit(options: argparse.Namespace) -> None:
     from benchmarks.admission import admit
 
     print(admit(options.score, options.name, options.protocol, options.results))
+
+
+def _illustrate(options: argparse.Namespace) -> None:
+    from benchmarks.illustrate import illustrate
+    from benchmarks.schema import read_result
+
+    print(*illustrate(read_result(options.result)), sep="\n")
 
 
 def _publish(options: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """The leaderboard as files: results in, ``LEADERBOARD.md`` and ``leaderboard.html`` out."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +12,10 @@ from benchmarks.schema import Result, read_result
 from zoo.errors import FileError
 from zoo.video.atomic import replaced_on_success
 
-MARKDOWN, PAGE = "LEADERBOARD.md", "leaderboard.html"
+MARKDOWN, PAGE, README = "LEADERBOARD.md", "leaderboard.html", "README.md"
+
+_OVERVIEW = re.compile(r"(<!-- leaderboard: (\S+) -->\n).*?(\n<!-- end -->)", re.S)
+"""Where a README shows a protocol's overview."""
 
 _INTRODUCTION = """\
 # Leaderboard
@@ -34,6 +38,8 @@ def render(
 ) -> list[Board]:
     """Writes ``LEADERBOARD.md`` and ``leaderboard.html``, and prints what was left out.
 
+    A ``README.md`` in the output folder gets the overviews of now, where it has a place for them.
+
     Args:
         results: The folder of results, ``<protocol>/*.json``.
         output: The folder to write to.
@@ -51,7 +57,10 @@ def render(
     """
     boards, left_out = read_boards(results, hashes, published)
     films = films_to_show(boards, videos, real_clips)
-    for name, text in ((MARKDOWN, markdown(boards)), (PAGE, page(boards, films, limit))):
+    texts = {MARKDOWN: markdown(boards), PAGE: page(boards, films, limit)}
+    if (readme := output / README).is_file():
+        texts[README] = with_overviews(readme.read_text("utf-8"), boards)
+    for name, text in texts.items():
         with replaced_on_success(output / name) as temporary:
             temporary.write_text(text, "utf-8")
         print(output / name)
@@ -88,6 +97,29 @@ def read_boards(
         if current:
             boards.append(build_board(current, reported, stale))
     return boards, left_out
+
+
+def overview(
+    board: Board, keys: Sequence[str] = ("lpips_alex", "moving_l1", "akd_mediapipe", "frames_per_second")
+) -> str:
+    """A board's table with a few of its columns, as the README shows it."""
+    columns = [column for key in keys for column in board.columns if column.key == key]
+    rows = [["method", *(column.label for column in columns)], ["---", *("---:" for _ in columns)]]
+    for entry in board.entries:
+        kind = " (baseline)" if entry.kind == "baseline" else ""
+        cells = (entry.cells[column.key] for column in columns)
+        figures = (
+            f"**{column.number(cell.value)}**" if cell.is_best else column.number(cell.value)
+            for column, cell in zip(columns, cells, strict=True)
+        )
+        rows.append([_escaped(f"{entry.title}{kind}"), *figures])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def with_overviews(readme: str, boards: Sequence[Board]) -> str:
+    """A README with the overviews of now between `<!-- leaderboard: PROTOCOL -->` and `<!-- end -->`."""
+    now = {board.name: overview(board) for board in boards}
+    return _OVERVIEW.sub(lambda found: found[1] + now.get(found[2], "") + found[3], readme)
 
 
 def films_to_show(boards: Sequence[Board], videos: Path | None, real_clips: bool = False) -> dict[str, list[Film]]:

@@ -8,6 +8,13 @@ import pytest
 _DEFAULT_SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Notebooks are slow tests, and bear no mark themselves."""
+    for item in items:
+        if item.path.suffix == ".ipynb":
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The development data folder: real clips, recorded outputs of official codes."""

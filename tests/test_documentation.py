@@ -30,6 +30,9 @@ PAGES += ["benchmarks/README.md", "configs/data/README.md"]
 
 ONE_STEP = ["--trainer.max_steps", "1", "--trainer.limit_val_batches", "0", "--trainer.accelerator", "cpu"]
 ONE_STEP += ["--trainer.enable_progress_bar", "false", "--data.batch_size", "1", "--data.workers", "0"]
+FRAMES = 10
+"""Of the clips: as few as FVD's network takes."""
+
 NOT_HERE = ("vox-256", "fashion-256", "taichi-256", "market", "published", "--trainer.devices")
 """In commands of which only the configuration is parsed: data or devices that no test machine has."""
 
@@ -88,7 +91,6 @@ def folder(tmp_path_factory):
     """What the pages take for granted: pictures, clips, trained weights, videos of benchmark runs."""
     folder = tmp_path_factory.mktemp("workspace")
     (folder / "configs").symlink_to(ROOT / "configs")
-    shutil.copy(ROOT / "Makefile", folder)
     people = {"train_identities": 2, "val_identities": 1, "test_identities": 1, "clips_per_identity": 1, "frames": 26}
     export(SyntheticPeople((128, 128), **people), folder / "clips")
     shutil.copytree(folder / "clips", folder / "alice")
@@ -97,11 +99,11 @@ def folder(tmp_path_factory):
     write_image(folder / "me.png", large.frames(clip, [0])[0])
     for path, shown in {"dance": other, "somebody_else": clip, "results/a": clip, "test/a": clip}.items():
         with VideoWriter(folder / f"{path}.mp4", Fraction(25)) as writer:
-            writer.write(large.frames(shown, range(6)))
+            writer.write(large.frames(shown, range(FRAMES)))
     (folder / "dance_densepose").mkdir()
     surface = torch.zeros(3, 480, 480, dtype=torch.uint8)
     surface[0, 100:300, 200:280], surface[1:, 100:300, 200:280] = 2, 128
-    for number in range(6):
+    for number in range(FRAMES):
         write_image(folder / f"dance_densepose/frame{number}_IUV.png", surface)
     torch.jit.script(Torso()).save(str(folder / "densepose.torchscript"))
     (folder / "my_package").mkdir()
@@ -170,7 +172,11 @@ def benchmark(words: list[str]) -> None:
     benchmarks.__main__.main([*words, "--only", "999/999"] if words[0] == "run" else words)
 
 
-ZOO = {"fit": fit, "fit-stages": fit_stages, "prepare": prepare, "animate": animate}
+def measure(words: list[str]) -> None:
+    main([*words, "--trainer.limit_test_batches", "1", "--trainer.accelerator", "cpu"])
+
+
+ZOO = {"fit": fit, "test": measure, "fit-stages": fit_stages, "prepare": prepare, "animate": animate}
 
 
 @pytest.mark.slow
@@ -180,7 +186,7 @@ def test_commands_work_as_they_are_written(page, here):
         print("$", *words)  # pytest shows it where one fails
         match words:
             case ["make", *targets]:
-                subprocess.run(["make", "--dry-run", *targets], check=True, capture_output=True)
+                subprocess.run(["make", "--dry-run", *targets], check=True, capture_output=True, cwd=ROOT)
             case ["zoo", command, *_]:
                 ZOO.get(command, main)(words[1:])
             case ["python", "-m", "benchmarks", *rest]:

@@ -17,7 +17,7 @@ from made_up import HASH, made_up, write
 from benchmarks import tracking
 from benchmarks.__main__ import main
 from benchmarks.board import build_board
-from benchmarks.leaderboard import MARKDOWN, PAGE, markdown, read_boards, render
+from benchmarks.leaderboard import MARKDOWN, PAGE, README, markdown, read_boards, render, with_overviews
 from benchmarks.metadata import RESULTS
 from benchmarks.page import find_films, page, scatter, table, training_curves
 from benchmarks.protocol import generated
@@ -323,6 +323,9 @@ def test_the_committed_tables_are_what_the_committed_results_say():
     boards, _ = read_boards(RESULTS)
     remedy = "run `python -m benchmarks render`"
     assert (ROOT / MARKDOWN).read_text("utf-8") == markdown(boards), remedy
+    readme = (ROOT / README).read_text("utf-8")
+    assert "<!-- leaderboard: synthetic-64-reconstruction -->\n| method |" in readme
+    assert with_overviews(readme, boards) == readme, remedy
     shown = (ROOT / PAGE).read_text("utf-8")
     assert len(shown.encode()) < 4_000_000
     for board in boards:

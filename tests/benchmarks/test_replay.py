@@ -1,0 +1,50 @@
+import json
+
+import pytest
+
+from benchmarks import illustrate
+from benchmarks.metadata import RESULTS
+from benchmarks.replay import replay
+from benchmarks.schema import read_result
+from zoo.errors import OptionError
+from zoo.video import read_image
+from zoo.weights.reference import find_reference_weights
+
+PUBLISHED = [
+    path
+    for name in find_reference_weights()
+    for path in sorted(RESULTS.glob(f"*/{name.replace('/', '--')}-seed0--*.json"))
+    if json.loads(path.read_text("utf-8"))["data"]["path"] == "synthetic"
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: f"{path.parent.name}-{path.stem.partition('--')[0]}")
+def test_a_replayed_clip_has_the_error_that_was_measured(path):
+    """The weights that come along are those of the result, but for half precision."""
+    result = read_result(path)
+    (shown,) = replay(result, result["evaluation"]["per_clip"][:1])
+    truth = shown.batch.get("target", shown.batch["driving"])
+    assert (shown.prediction - truth).abs().mean().item() == pytest.approx(shown.row["l1"], rel=0.02)
+
+
+@pytest.mark.slow
+def test_pictures_of_a_page(monkeypatch, tmp_path):
+    (path,) = [path for path in PUBLISHED if path.parent.name == "synthetic-64-reconstruction" and "first" in path.name]
+    monkeypatch.setattr(illustrate, "METHODS", tmp_path)
+    result = read_result(path)
+    idea, worst = illustrate.illustrate(result)
+    assert idea == tmp_path / "first_order_motion_model" / "pictures" / "idea.png"
+    assert read_image(idea).shape[2] == 8 * 128 + 7 * 2
+    rows = read_image(worst).float()
+    row = max(result["evaluation"]["per_clip"], key=lambda row: row["lpips_alex"])
+    (shown,) = replay(result, [row])
+    assert rows[:, -128:, :128].mean() == pytest.approx(255 * shown.prediction[0, 0].mean().item(), abs=1)
+
+
+def test_real_clips_and_unpublished_methods_are_refused():
+    result = read_result(PUBLISHED[0])
+    with pytest.raises(OptionError, match="aren't generated"):
+        next(replay(result | {"data": result["data"] | {"path": "actions"}}, []))
+    with pytest.raises(OptionError, match="no weights first_order_motion_model/huge come with the zoo"):
+        next(replay(result | {"method": result["method"] | {"recipe": "huge", "name": "first_order_motion_model"}}, []))
