@@ -9,13 +9,16 @@ from benchmarks.board import Board, Cell, Column, Entry, build_board
 from benchmarks.page import LIMIT, Film, find_films, page
 from benchmarks.published import PUBLISHED, read_published
 from benchmarks.schema import Result, read_result
-from zoo.errors import FileError
+from zoo.errors import FileError, OptionError
 from zoo.video.atomic import replaced_on_success
 
-MARKDOWN, PAGE, README = "LEADERBOARD.md", "leaderboard.html", "README.md"
+MARKDOWN, PAGE = "LEADERBOARD.md", "leaderboard.html"
 
-_OVERVIEW = re.compile(r"(<!-- leaderboard: (\S+) -->\n).*?(\n<!-- end -->)", re.S)
-"""Where a README shows a protocol's overview."""
+PAGES = ("README.md", "zoo/methods/*/README.md")
+"""Pages that show a few columns of some tables."""
+
+_OVERVIEW = re.compile(r"(<!-- leaderboard: ([^>]+) -->\n).*?(\n?<!-- end -->)", re.S)
+_OVERVIEW_COLUMNS = ("lpips_alex", "moving_l1", "l1", "ssim", "akd_mediapipe", "frames_per_second")
 
 _INTRODUCTION = """\
 # Leaderboard
@@ -38,7 +41,7 @@ def render(
 ) -> list[Board]:
     """Writes ``LEADERBOARD.md`` and ``leaderboard.html``, and prints what was left out.
 
-    A ``README.md`` in the output folder gets the overviews of now, where it has a place for them.
+    README and method pages in the output folder get the overviews of now, where they have a place for them.
 
     Args:
         results: The folder of results, ``<protocol>/*.json``.
@@ -58,8 +61,8 @@ def render(
     boards, left_out = read_boards(results, hashes, published)
     films = films_to_show(boards, videos, real_clips)
     texts = {MARKDOWN: markdown(boards), PAGE: page(boards, films, limit)}
-    if (readme := output / README).is_file():
-        texts[README] = with_overviews(readme.read_text("utf-8"), boards)
+    for path in shown_in(output):
+        texts[str(path.relative_to(output))] = with_overviews(path.read_text("utf-8"), boards)
     for name, text in texts.items():
         with replaced_on_success(output / name) as temporary:
             temporary.write_text(text, "utf-8")
@@ -99,27 +102,45 @@ def read_boards(
     return boards, left_out
 
 
-def overview(
-    board: Board, keys: Sequence[str] = ("lpips_alex", "moving_l1", "akd_mediapipe", "frames_per_second")
-) -> str:
-    """A board's table with a few of its columns, as the README shows it."""
-    columns = [column for key in keys for column in board.columns if column.key == key]
+def overview(board: Board, methods: Sequence[str] = ()) -> str:
+    """A board's table with a few of its columns, as README and method pages show it.
+
+    Args:
+        board: The whole table.
+        methods: Whose rows, with budget and machine; by default everybody's, without.
+    """
+    columns = [column for key in _OVERVIEW_COLUMNS for column in board.columns if column.key == key]
     rows = [["method", *(column.label for column in columns)], ["---", *("---:" for _ in columns)]]
     for entry in board.entries:
-        kind = " (baseline)" if entry.kind == "baseline" else ""
-        cells = (entry.cells[column.key] for column in columns)
-        figures = (
-            f"**{column.number(cell.value)}**" if cell.is_best else column.number(cell.value)
-            for column, cell in zip(columns, cells, strict=True)
-        )
-        rows.append([_escaped(f"{entry.title}{kind}"), *figures])
+        if not methods or entry.method in methods:
+            figures = [(column.number(cell.value), cell) for column in columns if (cell := entry.cells[column.key])]
+            who = f"{entry.title}{' (baseline)' if entry.kind == 'baseline' else ''}"
+            name = _escaped(f"{who}, {entry.made_by}" if methods and entry.kind != "baseline" else who)
+            rows.append([name, *(f"**{text}**" if cell.is_best and not methods else text for text, cell in figures)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def with_overviews(readme: str, boards: Sequence[Board]) -> str:
-    """A README with the overviews of now between `<!-- leaderboard: PROTOCOL -->` and `<!-- end -->`."""
-    now = {board.name: overview(board) for board in boards}
-    return _OVERVIEW.sub(lambda found: found[1] + now.get(found[2], "") + found[3], readme)
+def shown_in(folder: Path) -> list[Path]:
+    """The pages below a folder that show tables."""
+    pages = (path for pattern in PAGES for path in sorted(folder.glob(pattern)))
+    return [path for path in pages if _OVERVIEW.search(path.read_text("utf-8"))]
+
+
+def with_overviews(page: str, boards: Sequence[Board]) -> str:
+    """A page with the overviews of now between `<!-- leaderboard: PROTOCOL [METHOD ...] -->` and `<!-- end -->`.
+
+    Raises:
+        OptionError: A page names a protocol that has no results.
+    """
+    by_name = {board.name: board for board in boards}
+
+    def now(found: re.Match[str]) -> str:
+        protocol_name, *methods = found[2].split()
+        if protocol_name not in by_name:
+            raise OptionError(f"a page shows results of {protocol_name}, but there are none")
+        return f"{found[1]}{overview(by_name[protocol_name], methods)}{found[3]}"
+
+    return _OVERVIEW.sub(now, page)
 
 
 def films_to_show(boards: Sequence[Board], videos: Path | None, real_clips: bool = False) -> dict[str, list[Film]]:

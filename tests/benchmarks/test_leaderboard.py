@@ -17,14 +17,14 @@ from made_up import HASH, made_up, write
 from benchmarks import tracking
 from benchmarks.__main__ import main
 from benchmarks.board import build_board
-from benchmarks.leaderboard import MARKDOWN, PAGE, README, markdown, read_boards, render, with_overviews
+from benchmarks.leaderboard import MARKDOWN, PAGE, markdown, read_boards, render, shown_in, with_overviews
 from benchmarks.metadata import RESULTS
 from benchmarks.page import find_films, page, scatter, table, training_curves
 from benchmarks.protocol import generated
 from benchmarks.published import PUBLISHED, read_published
 from benchmarks.schema import ResultError, validate
 from benchmarks.statistics import compare, mean_interval
-from zoo.errors import FileError
+from zoo.errors import FileError, OptionError
 from zoo.loading import list_methods
 from zoo.video import VideoWriter
 
@@ -323,9 +323,10 @@ def test_the_committed_tables_are_what_the_committed_results_say():
     boards, _ = read_boards(RESULTS)
     remedy = "run `python -m benchmarks render`"
     assert (ROOT / MARKDOWN).read_text("utf-8") == markdown(boards), remedy
-    readme = (ROOT / README).read_text("utf-8")
-    assert "<!-- leaderboard: synthetic-64-reconstruction -->\n| method |" in readme
-    assert with_overviews(readme, boards) == readme, remedy
+    assert len(shown_in(ROOT)) == 6  # README and the pages of five methods
+    for path in shown_in(ROOT):
+        text = path.read_text("utf-8")
+        assert with_overviews(text, boards) == text, f"{path}: {remedy}"
     shown = (ROOT / PAGE).read_text("utf-8")
     assert len(shown.encode()) < 4_000_000
     for board in boards:
@@ -568,3 +569,20 @@ def test_the_browser_plays_the_videos(board, videos, tmp_path):
     assert all(float(time) > 0 for time in times)
     assert 'data-errors="0"' in document
     assert 'data-paused="true"' in document
+
+
+def test_pages_show_chosen_rows_with_their_budget(tmp_path):
+    board = build_board([made_up("dwnet"), made_up("first_order_motion_model"), made_up("oracle", kind="baseline")])
+    text = f"# Page\n<!-- leaderboard: {board.name} dwnet oracle -->\nold figures\n<!-- end -->\nbelow"
+    shown = with_overviews(text, [board])
+    assert with_overviews(shown, [board]) == shown
+    head, *rows = [line for line in shown.splitlines() if line.startswith("|")]
+    assert "LPIPS" in head
+    ours, oracle = sorted(rows[1:])
+    assert ours.startswith("| Dwnet, ")
+    assert "steps" in ours
+    assert oracle.startswith("| Oracle (baseline) |")
+    assert shown.endswith("<!-- end -->\nbelow")
+    assert "old figures" not in shown
+    with pytest.raises(OptionError, match="shows results of nowhere"):
+        with_overviews(text.replace(board.name, "nowhere"), [board])
