@@ -46,6 +46,12 @@ def test_the_file_says_which_method_it_belongs_to(method, tmp_path):
     assert same(loaded, method)
 
 
+def test_others_may_read_weights_as_any_other_file(method, tmp_path):
+    (tmp_path / "ordinary").touch()
+    written = save_weights(method, tmp_path / "weights.safetensors")
+    assert written.stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
 def write_checkpoint(method, path, **hyper_parameters):
     torch.save({"state_dict": method.state_dict(), "hyper_parameters": {**SMALL, **hyper_parameters}}, path)
     return path

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from zoo.errors import FileError
@@ -65,7 +65,7 @@ def save_weights(module: Publishable, path: str | Path, half: bool = False, **me
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file(tensors, temporary, header)
+        temporary.write_bytes(save(tensors, header))  # `save_file` would hide it from other users
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
