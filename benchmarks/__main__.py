@@ -31,14 +31,15 @@ Ray:             python -m benchmarks run SUITE --ray ADDRESS     (`--ray local`
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command; mistakes that the user can mend end it with one line instead of a traceback."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         options.command(options)
     except ZooError as error:
         sys.exit(f"benchmarks: {error}")
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
