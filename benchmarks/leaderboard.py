@@ -17,7 +17,7 @@ MARKDOWN, PAGE = "LEADERBOARD.md", "leaderboard.html"
 PAGES = ("README.md", "zoo/methods/*/README.md")
 """Pages that show a few columns of some tables."""
 
-_OVERVIEW = re.compile(r"(<!-- leaderboard: ([^>]+) -->\n).*?(\n?<!-- end -->)", re.S)
+_OVERVIEW = re.compile(r"(<!-- leaderboard: ([^>]+) -->\n).*?<!-- end -->", re.S)
 _OVERVIEW_COLUMNS = ("lpips_alex", "moving_l1", "l1", "ssim", "akd_mediapipe", "frames_per_second")
 
 _INTRODUCTION = """\
@@ -138,7 +138,7 @@ def with_overviews(page: str, boards: Sequence[Board]) -> str:
         protocol_name, *methods = found[2].split()
         if protocol_name not in by_name:
             raise OptionError(f"a page shows results of {protocol_name}, but there are none")
-        return f"{found[1]}{overview(by_name[protocol_name], methods)}{found[3]}"
+        return f"{found[1]}{overview(by_name[protocol_name], methods)}\n<!-- end -->"
 
     return _OVERVIEW.sub(now, page)
 
