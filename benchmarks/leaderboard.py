@@ -112,11 +112,17 @@ def overview(board: Board, methods: Sequence[str] = ()) -> str:
     columns = [column for key in _OVERVIEW_COLUMNS for column in board.columns if column.key == key]
     rows = [["method", *(column.label for column in columns)], ["---", *("---:" for _ in columns)]]
     for entry in board.entries:
-        if not methods or entry.method in methods:
-            figures = [(column.number(cell.value), cell) for column in columns if (cell := entry.cells[column.key])]
-            who = f"{entry.title}{' (baseline)' if entry.kind == 'baseline' else ''}"
-            name = _escaped(f"{who}, {entry.made_by}" if methods and entry.kind != "baseline" else who)
-            rows.append([name, *(f"**{text}**" if cell.is_best and not methods else text for text, cell in figures)])
+        if methods and entry.method not in methods:
+            continue
+        name = f"{entry.title}{' (baseline)' if entry.kind == 'baseline' else ''}"
+        if methods and entry.kind != "baseline":
+            name += f", {entry.made_by}"
+        row = [_escaped(name)]
+        for column in columns:
+            cell = entry.cells[column.key]
+            text = column.number(cell.value)
+            row.append(f"**{text}**" if cell.is_best and not methods else text)
+        rows.append(row)
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
