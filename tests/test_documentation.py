@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -132,6 +133,8 @@ def here(folder, monkeypatch):
     """Inside the folder, as a user would be."""
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "my_package"]:
+        monkeypatch.delitem(sys.modules, name)  # another test's
     monkeypatch.setenv("WANDB_MODE", "offline")
     return folder
 
