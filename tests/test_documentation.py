@@ -128,15 +128,21 @@ def folder(tmp_path_factory):
     return folder
 
 
+def forget(package: str) -> None:
+    """Makes Python import a package anew."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        del sys.modules[name]
+
+
 @pytest.fixture
 def here(folder, monkeypatch):
     """Inside the folder, as a user would be."""
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
-    for name in [name for name in sys.modules if name.partition(".")[0] == "my_package"]:
-        monkeypatch.delitem(sys.modules, name)  # another test's
+    forget("my_package")  # another test's
     monkeypatch.setenv("WANDB_MODE", "offline")
-    return folder
+    yield folder
+    forget("my_package")  # which other tests call theirs
 
 
 def parse(words: list[str]) -> None:
