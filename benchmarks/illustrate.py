@@ -17,14 +17,15 @@ MOMENTS = 4
 """Frames of the worst clip that are shown, at even distances."""
 
 
-def illustrate(result: Result) -> list[Path]:
-    """Writes ``idea.png`` and ``worst.png`` to ``zoo/methods/<method>/pictures``.
+def illustrate(result: Result, methods: Path = METHODS) -> list[Path]:
+    """Writes ``idea.png`` and ``worst.png`` to ``<method>/pictures`` in the folder of methods.
 
     ``idea.png`` shows the last frame of a clip of middling difficulty: what the method explains of it, the result and
     the truth. ``worst.png`` shows frames of the clip with the highest LPIPS (without it: L1), truth above result.
 
     Args:
         result: Of a method under a protocol of synthetic people, whose weights come with the zoo.
+        methods: Where to: the folder of the methods' folders.
 
     Returns:
         The two files.
@@ -36,7 +37,7 @@ def illustrate(result: Result) -> list[Path]:
     rows = sorted(result["evaluation"]["per_clip"], key=lambda row: row[metric])  # type: ignore[literal-required]
     middle, worst = rows[len(rows) // 2], rows[-1]
     shown = {id(replayed.row): replayed for replayed in replay(result, [middle, worst])}
-    folder = METHODS / result["method"]["name"] / "pictures"
+    folder = methods / result["method"]["name"] / "pictures"
     pictures = {"idea.png": _idea(shown[id(middle)]), "worst.png": _frames(shown[id(worst)])}
     for name, picture in pictures.items():
         write_image(folder / name, picture)

@@ -58,7 +58,11 @@ def replay(result: Result, rows: Sequence[ClipRow]) -> Iterator[Replay]:
         raise OptionError(f"no weights {name} come with the zoo; `python -m benchmarks publish` makes them")
     method = zoo.load(name)
     wanted = {tuple(row[key] for key in _KEY): row for row in rows}  # type: ignore[literal-required]
-    options = data | {"path": None, "conditions": tuple({*data["conditions"], *method.conditions}), "workers": 0}
+    options = data | {
+        "path": None,
+        "conditions": tuple(dict.fromkeys([*data["conditions"], *method.conditions])),
+        "workers": 0,
+    }
     for batch in batches(VideoDataModule(**options)):
         described = describe(batch, 0)
         if row := wanted.pop(tuple(described[key] for key in _KEY), None):

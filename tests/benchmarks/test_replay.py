@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from benchmarks import illustrate
+from benchmarks.illustrate import illustrate
 from benchmarks.metadata import RESULTS
 from benchmarks.replay import replay
 from benchmarks.schema import read_result
@@ -29,11 +29,10 @@ def test_a_replayed_clip_has_the_error_that_was_measured(path):
 
 
 @pytest.mark.slow
-def test_pictures_of_a_page(monkeypatch, tmp_path):
+def test_pictures_of_a_page(tmp_path):
     (path,) = [path for path in PUBLISHED if path.parent.name == "synthetic-64-reconstruction" and "first" in path.name]
-    monkeypatch.setattr(illustrate, "METHODS", tmp_path)
     result = read_result(path)
-    idea, worst = illustrate.illustrate(result)
+    idea, worst = illustrate(result, tmp_path)
     assert idea == tmp_path / "first_order_motion_model" / "pictures" / "idea.png"
     assert read_image(idea).shape[2] == 8 * 128 + 7 * 2
     rows = read_image(worst).float()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from .info import VideoInfo
 from .panels import grid, magnify
 from .probe import probe
 from .read import iter_frames
@@ -33,15 +34,15 @@ def write_comparison(
         ValueError: No column moves, or columns differ in length.
         VideoError: A clip can't be read, or the output can't be written.
     """
-    lists = [[files] if isinstance(files, str | Path) else list(files) for files in columns.values()]
-    if len({len(files) for files in lists}) != 1:
-        raise ValueError(f"each column needs as many clips, not {[len(files) for files in lists]}")
-    moving = [info for files in lists for file in files if (info := probe(file)).frames > 1]
+    lists = [
+        [probe(file) for file in ([files] if isinstance(files, str | Path) else files)] for files in columns.values()
+    ]
+    if len({len(clips) for clips in lists}) != 1:
+        raise ValueError(f"each column needs as many clips, not {[len(clips) for clips in lists]}")
+    moving = [clip for clips in lists for clip in clips if clip.frames > 1]
     if not moving:
         raise ValueError("only pictures were given; at least one column needs videos")
-    titles = [
-        _wrapped(title, magnification * probe(files[0]).width) for title, files in zip(columns, lists, strict=True)
-    ]
+    titles = [_wrapped(title, magnification * clips[0].width) for title, clips in zip(columns, lists, strict=True)]
     rows = [zip(*map(_frames, row), strict=False) for row in zip(*lists, strict=True)]
     with VideoWriter(output, moving[0].fps) as writer:
         for moment in zip(*rows, strict=False):  # until the shortest ends
@@ -50,9 +51,8 @@ def write_comparison(
     return Path(output)
 
 
-def _frames(file: str | Path) -> Iterator[Tensor]:
-    info = probe(file)
-    return iter_frames(info) if info.frames > 1 else repeat(next(iter_frames(info)))
+def _frames(clip: VideoInfo) -> Iterator[Tensor]:
+    return iter_frames(clip) if clip.frames > 1 else repeat(next(iter_frames(clip)))
 
 
 def _wrapped(title: str, pixels: int) -> str:
