@@ -111,6 +111,15 @@ def parser() -> argparse.ArgumentParser:
     illustrate = commands.add_parser("illustrate", help="pictures of a method's page, made with its published weights")
     illustrate.add_argument("result", type=Path, help="a JSON of the method under a synthetic protocol")
     illustrate.set_defaults(command=_illustrate)
+
+    sweep = commands.add_parser(
+        "sweep", help="measure given weights as the number of sources, or the poses' noise, grows"
+    )
+    sweep.add_argument("axis", choices=["sources", "pose_noise"], help="what changes")
+    sweep.add_argument("weights", help="METHOD/TAG of weights that come with the zoo, or a weights file")
+    sweep.add_argument("--denoiser", type=Path, help="weights of a SkeletonDenoiser: measures denoised poses, too")
+    sweep.add_argument("--results", type=Path, default=RESULTS, help=f"folder of results (default: {RESULTS.name}/)")
+    sweep.set_defaults(command=_sweep)
     return parser
 
 
@@ -168,6 +177,12 @@ def _illustrate(options: argparse.Namespace) -> None:
     from benchmarks.schema import read_result
 
     print(*illustrate(read_result(options.result)), sep="\n")
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    from benchmarks.sweep import AXES, sweep, write
+
+    print(*write(sweep(AXES[options.axis], options.weights, options.denoiser), options.results), sep="\n")
 
 
 def _publish(options: argparse.Namespace) -> None:

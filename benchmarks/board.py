@@ -249,7 +249,7 @@ def _source_frames(result: Result) -> int:
 def _columns(results: Sequence[Result]) -> list[Column]:
     """Metrics in the order in which the results name them, metrics on sets, then costs."""
     names = dict.fromkeys(name for result in results for name in result["evaluation"]["totals"])
-    columns = [_metric_column(name, [result["evaluation"]["totals"].get(name) for result in results]) for name in names]
+    columns = [metric_column(name, [result["evaluation"]["totals"].get(name) for result in results]) for name in names]
     for name in dict.fromkeys(name for result in results for name in result["evaluation"]["sets"]):
         columns += _set_columns(
             name, [sets[name] for result in results if name in (sets := result["evaluation"]["sets"])]
@@ -260,7 +260,15 @@ def _columns(results: Sequence[Result]) -> list[Column]:
     return columns
 
 
-def _metric_column(name: str, values: Iterable[float | None], explained: str = "", unranked: str = "") -> Column:
+def metric_column(name: str, values: Iterable[float | None], explained: str = "", unranked: str = "") -> Column:
+    """The column of a metric.
+
+    Args:
+        name: Of the metric.
+        values: That the column shows; they decide its digits.
+        explained: What it is, in a line.
+        unranked: Why nobody is best in it.
+    """
     higher = _higher_is_better(name)
     if name == "flicker" or name.startswith("jitter_") or name.endswith("_along_own_flow"):
         unranked = "a still picture would be best, not ranked"
@@ -275,7 +283,7 @@ def _set_columns(name: str, values: Sequence[SetValue]) -> list[Column]:
         unranked = "diagnostic, not ranked"
     elif len({value["clips"] for value in values}) > 1:
         unranked = "n differs, not ranked"
-    column = _metric_column(name, [value["value"] for value in values], "on all clips together", unranked)
+    column = metric_column(name, [value["value"] for value in values], "on all clips together", unranked)
     label = f"{column.label[:-2]} at ∞ {column.label[-1]}"
     infinity = replace(
         column,

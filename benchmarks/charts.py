@@ -3,8 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from markupsafe import Markup, escape
+
+STYLE = Path(__file__).parent / "templates" / "chart.css"
 
 SERIES = 7
 """Colours in the page's style; later series begin again."""
@@ -31,11 +34,19 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """A line. Curves of one label share a colour."""
+    """A line. Curves of one label share a colour.
+
+    Attributes:
+        label: What it is.
+        x: From left to right.
+        y: At each of them; None where it isn't known.
+        intervals: Low and high end at each of them; none are drawn where it is empty.
+    """
 
     label: str
     x: Sequence[float]
     y: Sequence[float | None]
+    intervals: Sequence[tuple[float, float]] = ()
 
 
 def scatter(
@@ -71,28 +82,47 @@ def scatter(
     return _svg(_WIDTH, _HEIGHT, f"{y_label} against {x_label}", parts)
 
 
-def curves(title: str, lines: Sequence[Curve]) -> Markup:
-    """Lines over steps.
+def curves(title: str, lines: Sequence[Curve], x_label: str = "step") -> Markup:
+    """Lines over steps, or over something else.
 
     Args:
         title: What y is.
         lines: At least one with a value.
+        x_label: What x is.
     """
     labels = list(dict.fromkeys(line.label for line in lines))
     width, height = 360, 200 + _LINE * len(labels)
     known = [_known(line) for line in lines]
     x_axis = _Axis.linear([x for points in known for x, _ in points], _LEFT, width - _RIGHT)
     bottom = height - _BOTTOM
-    y_axis = _Axis.linear([y for points in known for _, y in points], bottom, _TOP + _LINE * (len(labels) + 1))
-    parts = [_axes(x_axis, y_axis, "step", "", bottom), f'<text x="4" y="{_TOP - 4}">{escape(title)}</text>']
+    heights = [y for points in known for _, y in points]
+    heights += [end for line in lines for interval in line.intervals for end in interval]
+    y_axis = _Axis.linear(heights, bottom, _TOP + _LINE * (len(labels) + 1))
+    parts = [_axes(x_axis, y_axis, x_label, "", bottom), f'<text x="4" y="{_TOP - 4}">{escape(title)}</text>']
     for line, points in zip(lines, known, strict=True):
         path = "L".join(f"{x_axis.place(x):.1f} {y_axis.place(y):.1f}" for x, y in points)
+        whiskers = "".join(
+            f"M{x_axis.place(x):.1f} {y_axis.place(low):.1f}V{y_axis.place(high):.1f}"
+            for x, (low, high) in zip(line.x, line.intervals, strict=False)  # a line may have none
+        )
         series = labels.index(line.label) % SERIES
-        parts.append(f'<g class="series-{series}"><path class="line" d="M{path}"/></g>')
+        parts.append(f'<g class="series-{series}"><path class="line" d="M{path}{whiskers}"/></g>')
     for number, label in enumerate(labels):
         y = _TOP + _LINE * (number + 1)
         parts.append(f'<g class="series-{number % SERIES}"><text x="{_LEFT}" y="{y}">{escape(label)}</text></g>')
     return _svg(width, height, title, parts)
+
+
+def style() -> Markup:
+    """The style sheet that charts need in the page that shows them."""
+    return Markup(STYLE.read_text("utf-8"))
+
+
+def standalone(chart: Markup) -> str:
+    """A chart as the text of a file of its own, with its style and a ground."""
+    opening, rest = str(chart).split(">", 1)
+    sheet = f"{style()}svg {{ background: var(--paper); }}"
+    return f'{opening} xmlns="http://www.w3.org/2000/svg">\n<style>\n{sheet}\n</style>\n{rest}\n'
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Animating a protocol's clips and measuring them; a clip on which the method fails doesn't end it."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +22,9 @@ from zoo.measurement import Measurement, check_prediction, describe, set_value
 from zoo.metrics.clip_metric import check_pictures
 from zoo.report import Row, totals
 from zoo.video import VideoWriter
+
+Animate = Callable[[Batch, int], Tensor]
+"""A batch and its number -> the prediction (B, T, 3, H, W), as a method's ``test_step``."""
 
 FILMS = 6
 """So many clips of a protocol are kept as videos."""
@@ -57,7 +60,7 @@ def batches(data: VideoDataModule) -> Iterator[Batch]:
 
 def evaluate(
     protocol: Protocol,
-    method: AnimationModule,
+    animate: Animate,
     data: VideoDataModule,
     measures: Measures,
     device: torch.device,
@@ -67,7 +70,7 @@ def evaluate(
 
     Args:
         protocol: What is measured.
-        method: In eval mode, on the device.
+        animate: ``test_step`` of a method in eval mode, on the device.
         data: The clips.
         measures: The protocol's metrics, built.
         device: Where the method computes.
@@ -88,7 +91,7 @@ def evaluate(
         batch = move_data_to_device(batch, device)
         try:
             with torch.inference_mode():
-                prediction = check_prediction(method.test_step(batch, number), batch)
+                prediction = check_prediction(animate(batch, number), batch)
                 check_pictures(prediction, truth(batch))
         except Exception as error:  # whatever a method raises on one clip is that clip's row
             message = " ".join(str(error).splitlines()[:1])

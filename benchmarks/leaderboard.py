@@ -1,23 +1,20 @@
 """The leaderboard as files: results in, ``LEADERBOARD.md`` and ``leaderboard.html`` out."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import protocol
 from benchmarks.board import Board, Cell, Column, Entry, build_board
 from benchmarks.page import LIMIT, Film, find_films, page
+from benchmarks.pages import filled, pages_below
 from benchmarks.published import PUBLISHED, read_published
 from benchmarks.schema import Result, read_result
+from benchmarks.sweep import with_sweeps
 from zoo.errors import FileError, OptionError
 from zoo.video.atomic import replaced_on_success
 
 MARKDOWN, PAGE = "LEADERBOARD.md", "leaderboard.html"
 
-PAGES = ("README.md", "zoo/methods/*/README.md")
-"""Pages that show a few columns of some tables."""
-
-_OVERVIEW = re.compile(r"(<!-- leaderboard: ([^>]+) -->\n).*?<!-- end -->", re.S)
 _OVERVIEW_COLUMNS = ("lpips_alex", "moving_l1", "l1", "ssim", "akd_mediapipe", "frames_per_second")
 
 _INTRODUCTION = """\
@@ -41,7 +38,7 @@ def render(
 ) -> list[Board]:
     """Writes ``LEADERBOARD.md`` and ``leaderboard.html``, and prints what was left out.
 
-    README and method pages in the output folder get the overviews of now, where they have a place for them.
+    README and method pages in the output folder get the overviews and sweeps of now, where they have a place for them.
 
     Args:
         results: The folder of results, ``<protocol>/*.json``.
@@ -61,8 +58,9 @@ def render(
     boards, left_out = read_boards(results, hashes, published)
     films = films_to_show(boards, videos, real_clips)
     texts = {MARKDOWN: markdown(boards), PAGE: page(boards, films, limit)}
-    for path in shown_in(output):
-        texts[str(path.relative_to(output))] = with_overviews(path.read_text("utf-8"), boards)
+    for path in pages_below(output):
+        text = with_sweeps(with_overviews(path.read_text("utf-8"), boards), results)
+        texts[str(path.relative_to(output))] = text
     for name, text in texts.items():
         with replaced_on_success(output / name) as temporary:
             temporary.write_text(text, "utf-8")
@@ -126,12 +124,6 @@ def overview(board: Board, methods: Sequence[str] = ()) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def shown_in(folder: Path) -> list[Path]:
-    """The pages below a folder that show tables."""
-    pages = (path for pattern in PAGES for path in sorted(folder.glob(pattern)))
-    return [path for path in pages if _OVERVIEW.search(path.read_text("utf-8"))]
-
-
 def with_overviews(page: str, boards: Sequence[Board]) -> str:
     """A page with the overviews of now between `<!-- leaderboard: PROTOCOL [METHOD ...] -->` and `<!-- end -->`.
 
@@ -140,13 +132,13 @@ def with_overviews(page: str, boards: Sequence[Board]) -> str:
     """
     by_name = {board.name: board for board in boards}
 
-    def now(found: re.Match[str]) -> str:
-        protocol_name, *methods = found[2].split()
+    def now(words: Sequence[str]) -> str:
+        protocol_name, *methods = words
         if protocol_name not in by_name:
             raise OptionError(f"a page shows results of {protocol_name}, but there are none")
-        return f"{found[1]}{overview(by_name[protocol_name], methods)}\n<!-- end -->"
+        return overview(by_name[protocol_name], methods)
 
-    return _OVERVIEW.sub(now, page)
+    return filled(page, "leaderboard", now)
 
 
 def films_to_show(boards: Sequence[Board], videos: Path | None, real_clips: bool = False) -> dict[str, list[Film]]:

@@ -184,7 +184,8 @@ def _environment() -> Environment:
 
 
 def _fill(boards: Sequence[Board], films: Mapping[str, Shown], drawn: Mapping[str, Charts]) -> str:
-    style, script = (Markup((TEMPLATES / name).read_text("utf-8")) for name in ("page.css", "page.js"))
+    style = charts.style() + Markup((TEMPLATES / "page.css").read_text("utf-8"))
+    script = Markup((TEMPLATES / "page.js").read_text("utf-8"))
     template = _environment().get_template("page.html")
     return template.render(boards=boards, films=films, charts=drawn, style=style, script=script)
 

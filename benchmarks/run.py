@@ -144,7 +144,7 @@ def run_job(job: Job, settings: Settings, device: torch.device) -> Result:
         method.prepare(data)
     speed = _cost(method, data, device)
     films = settings.work / "videos" / job.protocol.name / job.entry.name if job.films else None
-    evaluation, fingerprint = evaluate(job.protocol, method, data, measures, device, films)
+    evaluation, fingerprint = evaluate(job.protocol, method.test_step, data, measures, device, films)
     return without_nan(
         {
             "schema": 1,

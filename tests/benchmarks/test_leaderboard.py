@@ -17,13 +17,15 @@ from made_up import HASH, made_up, write
 from benchmarks import tracking
 from benchmarks.__main__ import main
 from benchmarks.board import build_board
-from benchmarks.leaderboard import MARKDOWN, PAGE, markdown, read_boards, render, shown_in, with_overviews
+from benchmarks.leaderboard import MARKDOWN, PAGE, markdown, read_boards, render, with_overviews
 from benchmarks.metadata import RESULTS
 from benchmarks.page import find_films, page, scatter, table, training_curves
+from benchmarks.pages import pages_below
 from benchmarks.protocol import generated
 from benchmarks.published import PUBLISHED, read_published
 from benchmarks.schema import ResultError, validate
 from benchmarks.statistics import compare, mean_interval
+from benchmarks.sweep import with_sweeps
 from zoo.errors import FileError, OptionError
 from zoo.loading import list_methods
 from zoo.video import VideoWriter
@@ -323,10 +325,10 @@ def test_the_committed_tables_are_what_the_committed_results_say():
     boards, _ = read_boards(RESULTS)
     remedy = "run `python -m benchmarks render`"
     assert (ROOT / MARKDOWN).read_text("utf-8") == markdown(boards), remedy
-    assert len(shown_in(ROOT)) == 6  # README and the pages of five methods
-    for path in shown_in(ROOT):
+    assert len(pages_below(ROOT)) == 6  # README and the pages of five methods
+    for path in pages_below(ROOT):
         text = path.read_text("utf-8")
-        assert with_overviews(text, boards) == text, f"{path}: {remedy}"
+        assert with_sweeps(with_overviews(text, boards), RESULTS) == text, f"{path}: {remedy}"
     shown = (ROOT / PAGE).read_text("utf-8")
     assert len(shown.encode()) < 4_000_000
     for board in boards:

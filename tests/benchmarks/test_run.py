@@ -196,7 +196,7 @@ def evaluated(folder, method, **changes):
     measures = build_measures(protocol.content)
     data = open_data(protocol, None, method, measures, {})
     method.prepare(data)
-    return evaluate(protocol, method.eval(), data, measures, torch.device("cpu"))[0]
+    return evaluate(protocol, method.eval().test_step, data, measures, torch.device("cpu"))[0]
 
 
 def test_a_clip_that_fails_is_a_row_and_the_rest_is_measured(tmp_path):

@@ -1,0 +1,256 @@
+"""How good given weights are as one thing changes: how many source frames there are, or how noisy the poses are."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from tqdm import tqdm
+from typing_extensions import TypedDict
+
+import zoo
+from benchmarks import charts
+from benchmarks.board import metric_column
+from benchmarks.evaluation import Animate, evaluate, open_data
+from benchmarks.measures import build_measures
+from benchmarks.metadata import machine_name, metadata
+from benchmarks.pages import filled
+from benchmarks.protocol import find_suite
+from zoo.base import AnimationModule, MotionOptions
+from zoo.batch import Batch
+from zoo.errors import FileError, OptionError
+from zoo.methods import discover
+from zoo.report import sha256_of, write_json
+from zoo.weights.reference import METHODS, find_reference_weights
+
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+@with_config(_STRICT)
+class Figure(TypedDict):
+    """A metric's mean over clips, with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@with_config(ConfigDict(extra="allow", strict=True))
+class Sweep(TypedDict):
+    """What a sweep found; beside these keys when, with which code and on which machine."""
+
+    sweep: str
+    method: str  # its folder in zoo/methods
+    weights: str  # METHOD/TAG, or the file's name
+    sha256: str  # of the weights
+    protocol: str
+    hash: str  # of the protocol, whose metrics other than these weren't measured
+    clips: int
+    values: list[float]
+    series: dict[str, dict[str, list[Figure]]]  # way of animating -> metric -> one figure a value
+
+
+@dataclass(frozen=True)
+class Take:
+    """A way of animating a protocol's clips.
+
+    Attributes:
+        animate: What is measured.
+        data: Options of the data module.
+    """
+
+    animate: Animate
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What changes, and what is measured meanwhile.
+
+    Attributes:
+        name: Of files, and on the command line.
+        label: What its values are.
+        protocol: Whose clips are animated: its name, or its file.
+        metrics: What is measured of each clip.
+        values: Of what changes.
+        takes: Method and value -> the ways of animating, by what charts call them.
+    """
+
+    name: str
+    label: str
+    protocol: str
+    metrics: tuple[str, ...]
+    values: tuple[float, ...]
+    takes: Callable[[AnimationModule, float], dict[str, Take]]
+
+
+def with_sources(method: AnimationModule, count: float) -> dict[str, Take]:
+    """From so many frames of the source's clip, its first one among them."""
+    return {"all sources": Take(method.test_step, {"source_frames": int(count)})}
+
+
+def with_noisy_poses(method: AnimationModule, deviation: float) -> dict[str, Take]:
+    """From driving poses with normal noise, as they are and, by a method that has a denoiser, cleaned.
+
+    Raises:
+        OptionError: The method isn't driven by poses.
+    """
+    if "pose" not in method.conditions:
+        raise OptionError(f"{type(method).__name__} isn't driven by poses, whose noise would matter")
+    takes = {"poses as they are": Take(_noisy(method, deviation, MotionOptions()))}
+    if "denoise" in method.motion_options:
+        takes["poses denoised"] = Take(_noisy(method, deviation, MotionOptions(denoise=True)))
+    return takes
+
+
+def _noisy(method: AnimationModule, deviation: float, options: MotionOptions) -> Animate:
+    def animate(batch: Batch, number: int) -> torch.Tensor:
+        pose = batch["driving_pose"]
+        generator = torch.Generator().manual_seed(number)  # every take sees the same noise
+        noise = torch.randn(pose[..., :2].shape, generator=generator).to(pose) * (pose[..., 2:] > 0)
+        noisy = torch.cat([pose[..., :2] + deviation * noise, pose[..., 2:]], -1)
+        return method.animate(Batch(**batch | {"driving_pose": noisy}), options)
+
+    return animate
+
+
+SOURCES = Axis(
+    "sources",
+    "source frames",
+    "synthetic-64-cross-identity",
+    ("lpips_alex", "moving_l1", "ssim"),
+    (1, 2, 4, 8),
+    with_sources,
+)
+POSE_NOISE = Axis(
+    "pose_noise",
+    "noise of joints, standard deviation (a picture is 2 wide)",
+    "synthetic-64-reconstruction",
+    ("ssim", "akd"),
+    (0, 0.01, 0.02, 0.05),
+    with_noisy_poses,
+)
+AXES = {axis.name: axis for axis in (SOURCES, POSE_NOISE)}
+"""What can change, by name."""
+
+
+def sweep(axis: Axis, weights: str, denoiser: Path | None = None) -> Sweep:
+    """Animates and measures a protocol's clips once for each value and way of animating.
+
+    Args:
+        axis: What changes.
+        weights: METHOD/TAG of weights that come with the zoo, or a weights file.
+        denoiser: Weights of a skeleton denoiser, for methods that are driven by bodies.
+
+    Raises:
+        ZooError: Weights, denoiser or a metric's network can't be used, or the method failed on a clip.
+    """
+    (protocol,) = find_suite(axis.protocol).protocols
+    method = zoo.load(weights)
+    if denoiser:
+        method.attach_denoiser(denoiser)
+    method.eval()
+    content = protocol.content
+    measures = build_measures({**content, "metrics": [*axis.metrics], "sets": []})
+    if measures.skipped:
+        raise OptionError("; ".join(f"{metric} can't be measured: {why}" for metric, why in measures.skipped.items()))
+    series: dict[str, dict[str, list[Figure]]] = {}
+    clips = 0
+    takes = [(label, take) for value in axis.values for label, take in axis.takes(method, value).items()]
+    for label, take in tqdm(takes, desc=axis.name, unit="take"):
+        data = open_data(protocol, None, method, measures, dict(take.data))
+        evaluation, _ = evaluate(protocol, take.animate, data, measures, torch.device("cpu"))
+        if evaluation["errors"]:
+            raise OptionError(f"{weights} failed: {evaluation['errors']}")
+        clips = evaluation["measured"]
+        for metric, mean in evaluation["totals"].items():
+            low, high = evaluation["intervals"][metric] or (mean, mean)
+            figure = Figure(value=mean, low=low, high=high)  # type: ignore[typeddict-item]
+            series.setdefault(label, {}).setdefault(metric, []).append(figure)
+    return Sweep(
+        sweep=axis.name,
+        method=next(name for name, known in discover().items() if isinstance(method, known)),
+        weights=weights if weights in find_reference_weights() else Path(weights).name,
+        sha256=sha256_of(method.inference_state()),
+        protocol=protocol.name,
+        hash=protocol.hash,
+        clips=clips,
+        values=[*axis.values],
+        series=series,
+    )
+
+
+def write(found: Sweep, results: Path, methods: Path = METHODS) -> list[Path]:
+    """Writes what a sweep found: ``<sweep>-<method>--<machine>.json``, and the charts of the method's page.
+
+    Args:
+        found: What was found.
+        results: The folder of results.
+        methods: The folder of the methods' folders.
+    """
+    path = results / f"{found['sweep']}-{found['method']}--{machine_name()}.json"
+    write_json(path, found | metadata(found["sweep"], torch.get_num_threads()))
+    folder = methods / found["method"] / "pictures"
+    drawn = pictures(found)
+    for name, text in drawn.items():
+        (folder / name).write_text(text, "utf-8")
+    return [path, *(folder / name for name in drawn)]
+
+
+def read_sweep(path: Path) -> Sweep:
+    """Reads such a file and checks it.
+
+    Raises:
+        FileError: It isn't one.
+    """
+    try:
+        return TypeAdapter(Sweep).validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise FileError(path, f"is no sweep ({error})", "make it again with `python -m benchmarks sweep`") from error
+
+
+def table(found: Sweep) -> str:
+    """A sweep as Markdown: a row for each metric and way of animating, a column for each value."""
+    rows = [[AXES[found["sweep"]].label, *(f"{value:g}" for value in found["values"])]]
+    rows.append(["---", *("---:" for _ in found["values"])])
+    for metric, label, figures in _lines(found):
+        column = metric_column(metric, [figure["value"] for figure in figures])
+        cells = (
+            f"{column.number(each['value'])} [{column.number(each['low'])}, {column.number(each['high'])}]"
+            for each in figures
+        )
+        rows.append([column.label if len(found["series"]) == 1 else f"{column.label}, {label}", *cells])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def pictures(found: Sweep) -> dict[str, str]:
+    """A chart for each metric as the text of an SVG file, by the file's name."""
+    drawn: dict[str, list[charts.Curve]] = {}
+    for metric, label, figures in _lines(found):
+        intervals = [(figure["low"], figure["high"]) for figure in figures]
+        curve = charts.Curve(label, found["values"], [figure["value"] for figure in figures], intervals)
+        drawn.setdefault(metric, []).append(curve)
+    label = AXES[found["sweep"]].label
+    return {
+        f"{found['sweep']}-{metric}.svg": charts.standalone(
+            charts.curves(metric_column(metric, []).label, curves, label)
+        )
+        for metric, curves in drawn.items()
+    }
+
+
+def _lines(found: Sweep) -> list[tuple[str, str, Sequence[Figure]]]:
+    """Metric, way of animating and figures, those of one metric together."""
+    metrics = dict.fromkeys(metric for series in found["series"].values() for metric in series)
+    return [(metric, label, series[metric]) for metric in metrics for label, series in found["series"].items()]
+
+
+def with_sweeps(page: str, results: Path) -> str:
+    """A page with the tables of now between `<!-- sweep: RESULT -->` and `<!-- end -->`, RESULT without `.json`.
+
+    Raises:
+        FileError: There is no such result, or it isn't as it should be.
+    """
+    return filled(page, "sweep", lambda words: table(read_sweep(results / f"{words[0]}.json")))

@@ -1,0 +1,83 @@
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+
+import pytest
+import tiny_protocol
+import torch
+
+import zoo
+from benchmarks.evaluation import evaluate, open_data
+from benchmarks.measures import build_measures
+from benchmarks.metadata import RESULTS
+from benchmarks.protocol import find_suite
+from benchmarks.sweep import AXES, POSE_NOISE, SOURCES, pictures, read_sweep, sweep, table, with_sweeps, write
+from zoo.errors import FileError, OptionError
+from zoo.methods.deep_spatial_transformation import SkeletonDenoiser
+from zoo.weights import save_weights
+from zoo.weights.reference import METHODS
+
+COMMITTED = [path for axis in AXES for path in sorted(RESULTS.glob(f"{axis}-*.json"))]
+POSED, RETRIEVING = "deep_spatial_transformation/synthetic-64", "pose_attentive_reassembling/synthetic-64"
+
+
+@pytest.fixture
+def protocol(tmp_path):
+    data = {"size": 64, "evaluation_frames": 2, "pairs": "cross_identity"}
+    return str(tiny_protocol.write(tmp_path, metrics=["l1"], data=data))
+
+
+def plainly_measured(protocol, weights, **options):
+    """The mean L1 without any sweep."""
+    (protocol,) = find_suite(protocol).protocols
+    measures, method = build_measures(protocol.content), zoo.load(weights)
+    data = open_data(protocol, None, method, measures, options)
+    return evaluate(protocol, method.test_step, data, measures, torch.device("cpu"))[0]["totals"]["l1"]
+
+
+def test_sources_are_as_many_as_the_value_says(protocol):
+    found = sweep(replace(SOURCES, protocol=protocol, metrics=("l1",), values=(1, 4)), RETRIEVING)
+    expected = [plainly_measured(protocol, RETRIEVING, source_frames=count) for count in (1, 4)]
+    figures = found["series"]["all sources"]["l1"]
+    assert [figure["value"] for figure in figures] == pytest.approx(expected)
+    assert expected[0] != pytest.approx(expected[1], rel=1e-3)
+    assert all(figure["low"] < figure["value"] < figure["high"] for figure in figures)
+    assert found["clips"] == 4
+
+
+def test_noise_reaches_the_method_and_not_the_truth(protocol, tmp_path):
+    denoiser = save_weights(SkeletonDenoiser("body_18", channels=8).eval(), tmp_path / "denoiser.safetensors")
+    found = sweep(replace(POSE_NOISE, protocol=protocol, metrics=("l1",), values=(0, 0.3)), POSED, denoiser)
+    plain, noisy = (figure["value"] for figure in found["series"]["poses as they are"]["l1"])
+    assert plain == pytest.approx(plainly_measured(protocol, POSED))
+    assert noisy > plain * 1.01
+    assert found["series"]["poses denoised"]["l1"][0]["value"] != pytest.approx(plain, rel=1e-3)
+    with pytest.raises(OptionError, match="FirstOrderMotionModel isn't driven by poses"):
+        sweep(replace(POSE_NOISE, protocol=protocol), "first_order_motion_model/synthetic-64")
+
+
+def test_what_was_found_is_written_read_and_shown(protocol, tmp_path):
+    found = sweep(replace(SOURCES, protocol=protocol, metrics=("l1", "ssim"), values=(1, 2)), RETRIEVING)
+    (tmp_path / found["method"] / "pictures").mkdir(parents=True)
+    path, *drawn = write(found, tmp_path, tmp_path)
+    assert read_sweep(path)["series"] == found["series"]
+    heading, _, *rows = table(found).splitlines()
+    assert heading == "| source frames | 1 | 2 |"
+    assert [row.split(" | ")[0] for row in rows] == ["| L1 ↓", "| SSIM ↑"]
+    page = f"above\n<!-- sweep: {path.stem} -->\nold\n<!-- end -->\nbelow"
+    assert with_sweeps(page, tmp_path) == page.replace("old", table(found))
+    assert [picture.name for picture in drawn] == ["sources-l1.svg", "sources-ssim.svg"]
+    for picture in drawn:
+        assert ElementTree.parse(picture).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+    path.write_text("{}")
+    with pytest.raises(FileError, match="is no sweep"):
+        read_sweep(path)
+
+
+@pytest.mark.parametrize(
+    "path", [*RESULTS.glob("sources-*.json"), *RESULTS.glob("pose_noise-*.json")], ids=lambda path: path.name
+)
+def test_the_committed_charts_are_what_the_committed_sweeps_say(path):
+    found = read_sweep(path)
+    for name, text in pictures(found).items():
+        picture = METHODS / found["method"] / "pictures" / name
+        assert picture.read_text("utf-8") == text, "run `python -m benchmarks sweep` again"
