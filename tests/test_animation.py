@@ -169,6 +169,16 @@ class TestFiles:
         write_image(tmp_path / "wide.png", person(32, 64))
         assert frames_of(method, tmp_path / "wide.png", folder / "silent.mp4").shape == (20, 3, 32, 64)
 
+    @pytest.mark.parametrize("fit", ["stretch", "crop"])
+    def test_weights_of_stretched_pictures_see_stretched_pictures(self, run, folder, tmp_path, monkeypatch, fit):
+        monkeypatch.setitem(sys.modules, "watching", types.SimpleNamespace(Several=Several))
+        weights = save_weights(Several(), tmp_path / "echo.safetensors", size="32x32", fit=fit)
+        written = read_frames(run("out.mkv", driving="silent.mp4", weights=weights, method="watching.Several"), [0])
+        driving = read_frames(folder / "silent.mp4", [0]).float()
+        stretched = torch.nn.functional.interpolate(driving, (64, 36), mode="bilinear", antialias=True)
+        difference = (written - stretched).abs().mean()
+        assert (difference < 3) == (fit == "stretch"), difference
+
     def test_several_sources(self, folder, tmp_path):
         class CountsSources(Echo):
             takes_several_sources = True

@@ -49,6 +49,18 @@ def test_aspect_is_kept(stored, size):
         assert part == 1 or abs(part - whole * scale) <= 0.5
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.tuples(st.integers(8, 400), st.integers(8, 400)), working)
+def test_stretched_there_and_back(stored, size):
+    framing = Framing.plan(stored, size, stretch=True)
+    framed = framing.enter(ramp(*stored))
+    assert framing.fit.inner == size
+    back = framing.leave(framed)
+    for channel, axis in ((0, 1), (1, 0)):
+        tolerance = 2 + 175 * max(1 / size[axis], 1 / stored[axis])
+        assert (back[channel].int() - ramp(*stored)[channel].int()).abs().max() <= tolerance
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 40), st.integers(0, 40), st.booleans())
 def test_without_resampling_the_way_back_is_exact(less, seed, tall):

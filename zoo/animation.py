@@ -19,7 +19,7 @@ from zoo.errors import FileError, PoseError, ZooError
 from zoo.framing import Box, Framing, to_bytes
 from zoo.loading import find_weights, load
 from zoo.video import VideoError, VideoInfo, VideoWriter, iter_frames, probe, read_frames, side_by_side
-from zoo.weights import trained_size
+from zoo.weights import trained_size, trained_stretched
 
 _PUBLISHED_SIZE = (256, 256)  # of all official weights, whose files don't say it
 _PANEL_SIDE = 192  # pixels; smaller pictures are enlarged in panels
@@ -53,9 +53,10 @@ def animate(
     """Animates the person in a picture with the motion of a video.
 
     The result has the source's width and height, and the driving clip's frame rate, length and sound. Pictures of any
-    size and aspect are fitted whole into the frame that the method works in, resized without stretching and with their
-    edges repeated where the aspect differs; the result is cut out and resized back. Best results come from a source
-    and a driving clip that show the subject alike, as large as in the training data: --crop helps.
+    size and aspect are fitted whole into the frame that the method works in, resized without stretching (unless the
+    weights were trained on stretched pictures) and with their edges repeated where the aspect differs; the result is
+    cut out and resized back. Best results come from a source and a driving clip that show the subject alike, as large
+    as in the training data: --crop helps.
 
     Methods that are driven by poses read them from NAME_pose.npz beside the clip. Where there is none they are
     estimated, as by `zoo prepare --pose`, which keeps them.
@@ -117,7 +118,8 @@ def animate(
         module.attach_denoiser(denoiser)
     switches = {"adapt_scale": adapt_scale, "best_frame": best_frame, "retarget": retarget}
     options = _motion_options(module, motion, switches | {"denoise": denoise or denoiser is not None})
-    trained_on = trained_size(find_weights(weights))
+    file = find_weights(weights)
+    trained_on = trained_size(file)
     working = _working_size(module, (size, size) if size is not None else trained_on or _PUBLISHED_SIZE)
     frames = animated_frames(
         module,
@@ -127,6 +129,7 @@ def animate(
         working,
         crop,
         visualize,
+        stretch=trained_stretched(file),
         source_frames=source_frames,
         driving_pose=None if driving_pose is None else Path(driving_pose),
         source_pose=None if source_pose is None else Path(source_pose),
@@ -148,6 +151,7 @@ def animated_frames(
     size: tuple[int, int] = _PUBLISHED_SIZE,
     crop: Box | None = None,
     visualize: bool = False,
+    stretch: bool = False,
     chunk: int = CHUNK,
     source_frames: int = 1,
     driving_pose: Path | None = None,
@@ -164,6 +168,7 @@ def animated_frames(
         size: Height and width of the frame that the method works in.
         crop: Which box of the first source is animated; None is all of it.
         visualize: Yield panels.
+        stretch: Fit pictures by changing their aspect, as in training with ``data.fit: stretch``.
         chunk: Driving frames rendered at once; the result doesn't depend on it.
         source_frames: How many frames are taken of each source clip; 1 takes the first.
         driving_pose: Poses of the driving clip that don't lie beside it: an npz file or a folder of OpenPose's.
@@ -179,8 +184,8 @@ def animated_frames(
         FileError: While iterating: a driving frame can't be decoded, or the driving poses don't show what an option
             goes by.
     """
-    source, framing, picture = _framed_sources(method, sources, size, crop, source_frames, source_pose)
-    stage = Framing.plan((driving.height, driving.width), size)
+    source, framing, picture = _framed_sources(method, sources, size, crop, stretch, source_frames, source_pose)
+    stage = Framing.plan((driving.height, driving.width), size, stretch=stretch)
     framed_driving = _FramedClip(method, "driving", driving, stage, driving_pose)
     return _frames(method, source, framed_driving, options, visualize, chunk, framing, picture)
 
@@ -190,6 +195,7 @@ def _framed_sources(
     sources: Sequence[VideoInfo],
     size: tuple[int, int],
     crop: Box | None,
+    stretch: bool,
     source_frames: int,
     pose: Path | None,
 ) -> tuple[Batch, Framing, Tensor]:
@@ -207,8 +213,10 @@ def _framed_sources(
         raise ZooError(f"{type(method).__name__} looks at one source only, not at {len(sources)}; give one")
     if source_frames < 1:
         raise ZooError(f"source_frames is {source_frames}; at least one frame of a source is needed")
-    framings = [Framing.plan((clip.height, clip.width), size) for clip in sources]
-    framings[0] = Framing.plan(framings[0].stored, size, crop)
+    framings = [
+        Framing.plan((clip.height, clip.width), size, None if number else crop, stretch)
+        for number, clip in enumerate(sources)
+    ]
     taken = [_evenly(clip.frames, source_frames if method.takes_several_sources else 1) for clip in sources]
     pictures = [read_frames(clip, numbers) for clip, numbers in zip(sources, taken, strict=True)]
     clips = [

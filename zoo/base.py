@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from zoo.batch import Batch, Condition
 from zoo.errors import OptionError
 from zoo.pose import Skeleton
-from zoo.weights.checkpoint import load_weights, naming_file, read_foreign
+from zoo.weights.checkpoint import load_weights, naming_file, read_foreign, read_networks
 
 State = Any
 """What a method remembers of the source, and of its own output, between chunks: its own dataclass."""
@@ -64,6 +64,9 @@ class AnimationModule(LightningModule):
 
     inference_networks: ClassVar[tuple[str, ...]]
     """Attribute names of the networks that animation needs; only these enter published weights."""
+
+    official_files: ClassVar[tuple[str, ...]] = ()
+    """Networks that the official code saves to files of their own, as ``latest_net_G.pth``; empty where one has all."""
 
     @property
     def size_multiple(self) -> int:
@@ -241,7 +244,8 @@ class AnimationModule(LightningModule):
         """Builds the method and loads a checkpoint file of the official code.
 
         Args:
-            path: The official file (read without running any code in it) or a safetensors file of the same keys.
+            path: The official file (read without running any code in it) or a safetensors file of the same keys. Where
+                the code saves each network by itself, the generator's; the others are looked for beside it.
             **arguments: Constructor arguments; the defaults are the published configuration.
 
         Returns:
@@ -249,7 +253,8 @@ class AnimationModule(LightningModule):
         """
         module = cls(**arguments)
         with naming_file(path):
-            module.load_official(read_foreign(path))
+            files = cls.official_files
+            module.load_official(read_networks(path, files) if files else read_foreign(path))
         return module.eval()
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Any picture into a method's working frame and back, never stretched."""
+"""Any picture into a method's working frame and back."""
 
 from dataclasses import dataclass, replace
 
@@ -18,8 +18,9 @@ class Framing:
     """A picture, or a box of it, fitted whole into a working frame, with the way back.
 
     The aspect is kept: the box is resized to touch two opposite borders, centred, and its own edge pixels are repeated
-    over the rest, so that a network sees no black bars. On the way back exactly these borders are cut off. Both resizes
-    are bilinear and antialiased, on the device of the pictures.
+    over the rest, so that a network sees no black bars. On the way back exactly these borders are cut off. Or else the
+    box is stretched over the whole frame, and back. Both resizes are bilinear and antialiased, on the device of the
+    pictures.
 
     Attributes:
         stored: Height and width of the whole picture, pixels.
@@ -31,13 +32,16 @@ class Framing:
     fit: Fit
 
     @classmethod
-    def plan(cls, stored: tuple[int, int], size: tuple[int, int], crop: Box | None = None) -> "Framing":
+    def plan(
+        cls, stored: tuple[int, int], size: tuple[int, int], crop: Box | None = None, stretch: bool = False
+    ) -> "Framing":
         """The geometry for pictures of one size.
 
         Args:
             stored: Height and width of the pictures, pixels.
             size: Height and width of the working frame, pixels.
             crop: The box to fit; None is the whole picture.
+            stretch: Whether the aspect may change, for networks that learnt so from stretched pictures.
 
         Raises:
             ZooError: The box isn't inside the picture.
@@ -48,7 +52,8 @@ class Framing:
                 f"the crop {x} {y} {width} {height} (x y width height) isn't inside the picture of {stored[1]} x "
                 f"{stored[0]} pixels; choose a smaller box"
             )
-        return cls(stored, replace(Fit.plan((height, width), size, "pad"), box=(y, x, height, width)))
+        fit = Fit.plan((height, width), size, "stretch" if stretch else "pad")
+        return cls(stored, replace(fit, box=(y, x, height, width)))
 
     def enter(self, picture: Tensor) -> Tensor:
         """Fits a picture into the working frame.

@@ -110,6 +110,7 @@ class AnimationCLI(LightningCLI):
                 Path(folder) / "weights.safetensors",
                 data=self.datamodule.name,
                 size=f"{height}x{width}",
+                fit=self.datamodule.fit,
                 steps=str(self.trainer.global_step),
             )
             print(f"weights for `zoo animate --weights`: {path}")

@@ -28,6 +28,7 @@ from zoo.methods.deep_spatial_transformation import (
 )
 from zoo.methods.deep_spatial_transformation.discriminators import Discriminator, TemporalDiscriminator
 from zoo.methods.deep_spatial_transformation.face import fill_missing
+from zoo.methods.deep_spatial_transformation.face_structure import fill_polygon
 from zoo.methods.deep_spatial_transformation.motion_extraction import MotionExtraction, TrackCleaner
 from zoo.methods.deep_spatial_transformation.networks import LocalAttention, Motion
 from zoo.methods.deep_spatial_transformation.structure import COCO_LIMBS, HUMAN36M_17, draw_skeleton
@@ -470,13 +471,25 @@ class TestOfficialFile:
     @pytest.mark.parametrize("prefix", ["", "module."])
     def test_round_trip(self, method, prefix, tmp_path):
         module = method(**SMALL)
-        content = official.to_official(module.state_dict())
-        assert any(".conv1." in name for name in content)
-        torch.save({prefix + name: tensor for name, tensor in content.items()}, tmp_path / "latest_net_G.pth")
+        files = official.to_official(module.state_dict())
+        assert any(".conv1." in name for name in files["G"])
+        assert "encoder0.shortcut.1.weight_orig" in files["D"]
+        for network, content in files.items():
+            named = {prefix + name: tensor for name, tensor in content.items()}
+            torch.save(named, tmp_path / f"latest_net_{network}.pth")
+        torch.manual_seed(1)
         loaded = method.from_official(tmp_path / "latest_net_G.pth", **SMALL)
-        for name, tensor in module.generator.state_dict().items():
-            assert torch.equal(loaded.generator.state_dict()[name], tensor), name
-        assert official.to_official(loaded.state_dict()).keys() == content.keys()
+        for name, tensor in module.state_dict().items():
+            assert torch.equal(loaded.state_dict()[name], tensor), name
+        assert {name: content.keys() for name, content in official.to_official(loaded.state_dict()).items()} == {
+            name: content.keys() for name, content in files.items()
+        }
+
+    def test_the_generator_alone_is_enough(self, tmp_path):
+        module = DeepSpatialTransformation(**SMALL)
+        torch.save(official.to_official(module.state_dict())["G"], tmp_path / "renamed.pth")
+        loaded = DeepSpatialTransformation.from_official(tmp_path / "renamed.pth", **SMALL)
+        assert all(torch.equal(loaded.inference_state()[name], t) for name, t in module.inference_state().items())
 
     def test_denoiser_round_trip(self, tmp_path):
         denoiser = SkeletonDenoiser(channels=8)
@@ -487,13 +500,13 @@ class TestOfficialFile:
         assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in denoiser.state_dict().items())
 
     def test_another_version_is_named(self, tmp_path):
-        content = official.to_official(DeepSpatialAnimation(**SMALL).state_dict())
+        content = official.to_official(DeepSpatialAnimation(**SMALL).state_dict())["G"]
         torch.save(content, tmp_path / "latest_net_G.pth")
         with pytest.raises(WeightsError, match=r"latest_net_G\.pth.*lacks.*constructor arguments"):
             DeepSpatialTransformation.from_official(tmp_path / "latest_net_G.pth", **SMALL)
 
     def test_published_shapes(self):
-        names = official.to_official(DeepSpatialTransformation().state_dict())
+        names = official.to_official(DeepSpatialTransformation().state_dict())["G"]
         assert names["flow_net.block0.model.0.weight"].shape == (39,)
         assert names["flow_net.output1.weight"].shape == (2, 128, 3, 3)
         assert names["flow_net.output2.weight"].shape == (2, 64, 3, 3)
@@ -777,6 +790,19 @@ class TestImage:
             DeepSpatialTransformation(**SMALL | options)
 
 
+def test_faces_that_leave_the_picture_are_filled_as_by_opencv():
+    cv2 = pytest.importorskip("cv2", reason="needs OpenCV: pip install opencv-python-headless")
+    draw = np.random.default_rng(0)
+    for _ in range(100):
+        angles = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+        centre, radius = draw.uniform(10, 54, 2), draw.uniform(15, 35)
+        corners = (centre + radius * draw.uniform(0.8, 1.2) * np.stack([np.cos(angles), np.sin(angles)], 1)).astype(int)
+        ours, theirs = np.zeros((64, 64), np.uint8), np.zeros((64, 64), np.uint8)
+        fill_polygon(ours, corners, 1)
+        cv2.fillPoly(theirs, [corners.astype(np.int32)], 1)
+        assert np.array_equal(ours, theirs)
+
+
 # ---------------------------------------------------------------------- denoiser
 
 
@@ -894,6 +920,6 @@ def test_widths_of_neighbouring_levels_fit():
         **SMALL | {"layers": 3, "attention_levels": (1, 2), "patch_sizes": (4, 2), "blocks": 1}
     )
     assert method.eval().animate(random_batch(frames=1)).shape == (1, 1, 3, 32, 32)
-    names = official.to_official(method.state_dict())
+    names = official.to_official(method.state_dict())["G"]
     assert "target.decoder0.0.model.0.weight" in names
     assert not any("decoder0.1." in name for name in names if name.startswith("target"))

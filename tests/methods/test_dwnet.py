@@ -487,8 +487,8 @@ class TestOfficialCheckpoints:
         loaded = DwNet.from_official(tmp_path / "latest_net_G.pth", **arguments)
         batch = clip_batch()
         assert torch.equal(loaded.animate(batch), method.animate(batch))
-        loaded = small()
-        loaded.load_official(files["G"] | files["D"])
+        torch.save(files["D"], tmp_path / "latest_net_D.pth")
+        loaded = DwNet.from_official(tmp_path / "latest_net_G.pth", **method.hparams)
         assert all(torch.equal(tensor, loaded.state_dict()[key]) for key, tensor in method.state_dict().items())
 
     def test_default_options_are_the_published_configuration(self):

@@ -564,6 +564,22 @@ class TestOfficialFiles:
         with pytest.raises(WeightsError, match="face_generator"):
             EverybodyDanceNow.from_official(files[1], **SMALL, stage="face")
 
+    def test_a_discriminator_of_another_make_is_left_out(self, files):
+        with pytest.warns(UserWarning, match="the file's discriminator isn't of the make"):
+            loaded = EverybodyDanceNow.from_official(files[1], **SMALL | {"discriminator_width": 3}, stage="face")
+        assert torch.equal(loaded.generator.model[1].weight, files[0].generator.model[1].weight)
+
+    def test_options_that_change_the_losses(self):
+        depths = {"n_downsample_global": 2, "n_blocks_global": 1, "n_blocks_local": 1, "n_layers_D": 2, "num_D": 2}
+        options = depths | {"netG": "global", "ngf": 8, "ndf": 8, "lr": 1e-4, "niter_decay": 0}
+        method = EverybodyDanceNow(**official.constructor_arguments(options | {"lambda_feat": 5, "no_vgg_loss": True}))
+        assert method.weights["feature_matching"] == 5
+        assert method.weights["perceptual"] == method.weights["face_perceptual"] == 0
+        assert method.configure_optimizers()[1][0].lr_lambdas[0](150) == 1  # without a decay the rate stays
+        assert official.constructor_arguments(options)["face_network"] == "unet"
+        with pytest.raises(OptionError, match="n_local_enhancers is 2"):
+            official.constructor_arguments(options | {"n_local_enhancers": 2})
+
     def test_another_file_is_named(self, files):
         with pytest.raises(WeightsError, match=r"latest_net_D.*latest_net_G"):
             EverybodyDanceNow.from_official(files[1].with_name("latest_net_D.pth"), **SMALL)

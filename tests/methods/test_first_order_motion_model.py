@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from zoo.base import MotionOptions, count_parameters
 from zoo.batch import Batch
+from zoo.errors import OptionError
 from zoo.methods.first_order_motion_model import FirstOrderMotionModel, official
 from zoo.nn.features import FeatureNetwork
 from zoo.nn.perceptual import PerceptualLoss
@@ -320,6 +321,35 @@ class TestOfficialFile:
         torch.save(content, tmp_path / "cpk.pth.tar")
         loaded = FirstOrderMotionModel.from_official(tmp_path / "cpk.pth.tar", **self.small)
         assert torch.equal(loaded.generator.final.weight, method.generator.final.weight)
+
+    def test_a_discriminator_of_another_make_is_left_out_as_a_whole(self, tmp_path):
+        other = FirstOrderMotionModel(**self.small | {"discriminator_keypoints": True})
+        torch.save(official.to_official(other.state_dict()), tmp_path / "cpk.pth.tar")
+        with pytest.warns(UserWarning, match="the file's discriminator isn't of the make"):
+            loaded = FirstOrderMotionModel.from_official(tmp_path / "cpk.pth.tar", **self.small)
+        for name, tensor in loaded.inference_state().items():
+            assert torch.equal(tensor, other.inference_state()[name])
+
+    def test_scales_may_be_spelt_as_fractions(self):
+        method = FirstOrderMotionModel(**self.small)
+        content = official.to_official(method.state_dict())
+        judged = content["discriminator"]
+        spelt = {key.replace("discs.1.", "discs.1-0."): tensor for key, tensor in judged.items()}
+        assert official.rename(content | {"discriminator": spelt}).keys() == official.rename(content).keys()
+
+    def test_configurations_may_leave_options_out(self):
+        network = {"block_expansion": 8, "max_features": 16, "num_blocks": 2, "temperature": 0.1, "scales": [1]}
+        generator = network | {"num_down_blocks": 1, "num_bottleneck_blocks": 1, "dense_motion_params": network}
+        params = {"common_params": {"num_kp": 3}, "kp_detector_params": network, "discriminator_params": network}
+        rates = dict.fromkeys(("lr_generator", "lr_discriminator", "lr_kp_detector"), 2e-4)
+        train = rates | {"scales": [1], "loss_weights": {}, "transform_params": {"sigma_affine": 0.05}}
+        config = params | {"generator_params": generator, "train_params": train}
+        arguments = official.constructor_arguments(config)
+        assert arguments["estimate_jacobian"] is False
+        assert arguments["sigma_tps"] == 0
+        for wrong in ({"generator_params": network}, {"common_params": {"num_kp": 3, "num_channels": 1}}):
+            with pytest.raises(OptionError, match=r"dense_motion_params|num_channels is 1"):
+                official.constructor_arguments(config | wrong)
 
     def test_wrong_arguments_are_named(self, tmp_path):
         torch.save(official.to_official(FirstOrderMotionModel(**self.small).state_dict()), tmp_path / "cpk.pth.tar")

@@ -51,7 +51,7 @@ def test_released_mode_is_the_official_program(recorded, case):
         drawn = drawn[drawn.isfinite().flatten(1).all(dim=1)]  # a frame with two people was drawn and dropped
         statistics[who] = PoseStatistics.fit(drawn, skeleton, (1080, 1920), mode="released")
     normalisation = PoseNormalisation.between(
-        statistics["source"], statistics["target"], settings["source_median_frac"]
+        statistics["source"], statistics["target"], settings["source_median_frac"], settings["target_median_frac"]
     )
     scales = torch.tensor([normalisation.scale_close, normalisation.scale_far], dtype=torch.float64)
     torch.testing.assert_close(scales, tensors["output.scale_close_far"])

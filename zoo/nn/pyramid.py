@@ -23,7 +23,7 @@ class AntiAliasDownsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Blurs and slices; scale 1 changes nothing."""
-        if self.stride == 1:
+        if self.stride == 1 and self.radius == 0:
             return x
         # A strided convolution is blur and slicing in one: the pixels between are never computed.
         return F.conv2d(x, self.weight, padding=self.radius, stride=self.stride, groups=x.shape[1])

@@ -2,7 +2,7 @@
 
 from zoo.pose.boxes import face_boxes, letterbox, letterbox_pose
 from zoo.pose.capsules import draw_surface
-from zoo.pose.coordinates import to_pixels, to_units
+from zoo.pose.coordinates import snapped, to_pixels, to_units
 from zoo.pose.drawing import PUBLISHED_CANVAS, draw_figure, draw_pixels
 from zoo.pose.limbs import limb_lengths, retarget_limbs, transfer_limbs
 from zoo.pose.normalisation import PoseNormalisation, normalise_pose
@@ -64,6 +64,7 @@ __all__ = [
     "smooth_median",
     "smooth_one_euro",
     "smooth_savitzky_golay",
+    "snapped",
     "to_pixels",
     "to_units",
     "transfer_limbs",

@@ -36,5 +36,21 @@ def to_units(pose: Tensor, size: tuple[int, int]) -> Tensor:
     return _present(torch.cat([units, pose[..., 2:]], dim=-1))
 
 
+def snapped(pixels: Tensor, dtype: torch.dtype) -> Tensor:
+    """Pixels without the round-off of the way through [-1, 1], which makes a whole pixel a little less.
+
+    What cuts fractions off, as the official drawing does, would land one pixel lower.
+
+    Args:
+        pixels: (..., K, 3) float64 with x, y in pixels and confidence.
+        dtype: Of the poses that they come from.
+
+    Returns:
+        The same shape, with x, y on a grid of 2^-30 pixels for float64, else 2^-10.
+    """
+    grain = 2**30 if dtype == torch.float64 else 2**10
+    return torch.cat([(pixels[..., :2] * grain).round() / grain, pixels[..., 2:]], dim=-1)
+
+
 def _present(pose: Tensor) -> Tensor:
     return torch.where(pose[..., 2:] > 0, pose, torch.zeros_like(pose))

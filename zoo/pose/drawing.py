@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import OptionError
-from zoo.pose.coordinates import to_pixels
+from zoo.pose.coordinates import snapped, to_pixels
 from zoo.pose.raster import Canvas, resize_lanczos
 from zoo.pose.skeleton import BODY_18, BODY_23, BODY_25, COCO_17, MEDIAPIPE_33, Skeleton, convert_pose
 
@@ -87,9 +87,7 @@ def draw_figure(
         OptionError: K is not the skeleton's, or ``face_points`` is another number.
     """
     canvas = canvas or size
-    grain = 2**30 if pose.dtype == torch.float64 else 2**10  # rounding made a whole pixel a little less: not cut off
-    pixels = to_pixels(pose.double(), canvas)
-    pixels = torch.cat([(pixels[..., :2] * grain).round() / grain, pixels[..., 2:]], dim=-1)
+    pixels = snapped(to_pixels(pose.double(), canvas), pose.dtype)
     pictures = [
         resize_lanczos(draw_pixels(some, skeleton, canvas, face_points).permute(0, 2, 3, 1), size)
         for some in pixels.split(_FRAMES_AT_ONCE)

@@ -62,7 +62,11 @@ class PoseNormalisation:
 
     @classmethod
     def between(
-        cls, source: PoseStatistics, target: PoseStatistics, far_fraction: float | None = None
+        cls,
+        source: PoseStatistics,
+        target: PoseStatistics,
+        source_far_fraction: float | None = None,
+        target_far_fraction: float | None = None,
     ) -> "PoseNormalisation":
         """Compares a driver with a subject (sections A.2 of the ICCV paper, 9 of the first version).
 
@@ -73,8 +77,9 @@ class PoseNormalisation:
         Args:
             source: The driver's statistics.
             target: The subject's.
-            far_fraction: How much farther from the camera than the median, as a share of the distance from the median
-                to the closest position, counts; by default 0.7 in ``paper`` and 0.5 in ``released`` mode.
+            source_far_fraction: How much farther from the camera than the driver's median, as a share of the distance
+                from the median to the closest position, counts; by default 0.7 in ``paper``, 0.5 in ``released`` mode.
+            target_far_fraction: The same for the subject.
 
         Raises:
             OptionError: The modes differ, or in ``released`` mode somebody is never farther away than the median.
@@ -82,13 +87,14 @@ class PoseNormalisation:
         if source.mode != target.mode:
             raise OptionError(f"the driver was measured in mode {source.mode!r}, the subject in {target.mode!r}")
         mode, anchor_x = target.mode, float(target.size[1] // 2)
-        fraction = _FAR_FRACTION[mode] if far_fraction is None else far_fraction
-        if mode == "paper" and _stands_still(source, fraction):
+        of_source = _FAR_FRACTION[mode] if source_far_fraction is None else source_far_fraction
+        of_target = _FAR_FRACTION[mode] if target_far_fraction is None else target_far_fraction
+        if mode == "paper" and _stands_still(source, of_source):
             return cls(_one_place(source), _one_place(target), mode, anchor_x, same_place=True)
-        if mode == "paper" and _stands_still(target, fraction):
-            return cls(_position(source, *_range(source, fraction)), _one_place(target), mode, anchor_x)
-        source_close, source_far = _range(source, fraction)
-        target_close, target_far = _range(target, fraction)
+        if mode == "paper" and _stands_still(target, of_target):
+            return cls(_position(source, *_range(source, of_source)), _one_place(target), mode, anchor_x)
+        source_close, source_far = _range(source, of_source)
+        target_close, target_far = _range(target, of_target)
         if mode == "released" and source_close - source_far < target_close - target_far:
             middle, half = (target_close + target_far) / 2, (source_close - source_far) / 2
             target_close, target_far = middle + half, middle - half

@@ -3,12 +3,13 @@ import json
 import os
 import pickle
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -126,6 +127,29 @@ def load_state(module: Publishable, tensors: dict[str, Tensor]) -> None:
     module.load_state_dict(tensors, strict=False)
 
 
+def without_unfitting(module: Publishable, tensors: dict[str, Tensor], networks: tuple[str, ...]) -> dict[str, Tensor]:
+    """Tensors as :func:`load_state` takes them, less those that networks of training alone can't take.
+
+    Official files may hold a discriminator of another make, which nobody animates with; it then keeps its own start.
+
+    Args:
+        module: Where they are to go.
+        tensors: Named as in its ``state_dict``.
+        networks: Attributes whose tensors may be left out. A network is left out as a whole, with a warning.
+    """
+    own = module.state_dict()
+    for network in networks:
+        given = {key: tensor for key, tensor in tensors.items() if key.startswith(f"{network}.")}
+        wrong = [key for key, tensor in given.items() if key not in own or own[key].shape != tensor.shape]
+        if wrong:
+            rank_zero_warn(
+                f"the file's {network} isn't of the make that {type(module).__name__} has here (see {min(wrong)!r}); "
+                "it is left out, which only further training would notice"
+            )
+            tensors = {key: tensor for key, tensor in tensors.items() if key not in given}
+    return tensors
+
+
 @contextmanager
 def naming_file(path: str | Path) -> Iterator[None]:
     """Turns complaints of :func:`load_state` into a :class:`WeightsError` that names the file."""
@@ -154,6 +178,14 @@ def trained_size(path: str | Path) -> tuple[int, int] | None:
     return (size, size) if isinstance(size, int) else size and (size[0], size[1])
 
 
+def trained_stretched(path: str | Path) -> bool:
+    """Whether the pictures that weights were trained on had their aspect changed (``data.fit: stretch``)."""
+    path = Path(path)
+    if _is_safetensors(path):
+        return read_metadata(path).get("fit") == "stretch"
+    return _read_pickle(path).get("datamodule_hyper_parameters", {}).get("fit") == "stretch"
+
+
 def read_foreign(path: str | Path) -> dict[str, Any]:
     """Reads a checkpoint that other code wrote, without running any code in it.
 
@@ -180,6 +212,30 @@ def _is_safetensors(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(9)
     return len(head) == 9 and head[8:] == b"{"
+
+
+def read_networks(path: str | Path, networks: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Reads the files that one moment of an official training left, one for each network.
+
+    Args:
+        path: The generator's, such as ``latest_net_G.pth`` or ``20_net_G.pth``. Those of the other networks are looked
+            for beside it; they may be missing.
+        networks: Their names in the files' names.
+
+    Returns:
+        Name of the network -> its tensors, on the CPU.
+
+    Raises:
+        WeightsError: The file is another network's, or one can't be read; see :func:`read_foreign`.
+    """
+    path = Path(path)
+    moment, found, network = path.stem.rpartition("_net_")
+    if not found:  # somebody renamed it
+        return {"G": read_foreign(path)}
+    if network != "G":
+        raise WeightsError(path, f"is of the network {network}", f"name the generator's file, {moment}_net_G.pth")
+    files = {name: path.with_stem(f"{moment}_net_{name}") for name in networks}
+    return {name: read_foreign(file) for name, file in files.items() if name == "G" or file.is_file()}
 
 
 def read_metadata(path: Path) -> dict[str, str]:

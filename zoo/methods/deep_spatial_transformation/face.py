@@ -14,7 +14,7 @@ from zoo.methods.deep_spatial_transformation.losses import Maps
 from zoo.methods.deep_spatial_transformation.motion_extraction import Layout
 from zoo.methods.deep_spatial_transformation.networks import FaceGenerator, RecurrentGenerator, Sizes
 from zoo.methods.deep_spatial_transformation.structured import Memory
-from zoo.pose import WHOLE_18, WHOLE_23, WHOLE_25, Skeleton, to_pixels
+from zoo.pose import WHOLE_18, WHOLE_23, WHOLE_25, Skeleton, snapped, to_pixels
 
 LANDMARKS = 68
 _GREY = (19595, 38470, 7471)  # of 65536 parts, as Pillow weighs colours
@@ -74,7 +74,7 @@ class DeepSpatialFace(DeepSpatialAnimation):
     def structure(self, pose: Tensor, skeleton: Skeleton, pictures: Tensor) -> Tensor:
         """Edges, distances and labels, (N, 16, H, W); drawn on the processor."""
         height, width = pictures.shape[-2:]
-        points = to_pixels(pose, (height, width))[..., :2].round(decimals=3).long().cpu().numpy()
+        points = snapped(to_pixels(pose.double(), (height, width)), pose.dtype)[..., :2].long().cpu().numpy()
         weights = torch.tensor(_GREY, device=pictures.device)[:, None, None]
         grey = (((pictures * 255).round().long() * weights).sum(1) + 32768) >> 16
         empty = np.zeros((face_structure.CHANNELS, height, width), np.float32)

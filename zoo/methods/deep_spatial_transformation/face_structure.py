@@ -1,7 +1,8 @@
 """What the face version sees of a face: edges, distances to its curves, and labels of its parts."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -13,6 +14,9 @@ from scipy.optimize import curve_fit
 from zoo.errors import ZooError
 
 Array = NDArray[np.int64]
+
+Point = tuple[int, int]
+"""x, y."""
 
 
 class FacePart(NamedTuple):
@@ -123,37 +127,86 @@ def _quadratic(x: NDArray[np.float64], a: float, b: float, c: float) -> NDArray[
 def fill_polygon(picture: NDArray[np.uint8], corners: Array, value: int) -> None:
     """Fills a polygon and its outline, as OpenCV's ``fillPoly``; what lies outside the picture is left out.
 
+    Official: edges are cut off at the picture's border, at whole pixels, before they are drawn and before their slope
+    is taken, which bends those that leave it a little.
+
     Args:
         picture: (H, W), changed in place.
         corners: (N, 2): x, y.
         value: What is filled in.
     """
     height, width = picture.shape
-    closed: Sequence[Array] = [*corners, corners[0]]
-    for start, end in pairwise(closed):
-        columns, rows = _outline(start, end)
-        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-        picture[rows[inside], columns[inside]] = value
+    points: list[Point] = [(x, y) for x, y in corners.tolist()]
+    edges = [_cut_off(start, end, height, width) for start, end in pairwise([*points, points[0]])]
+    for edge in edges:
+        if edge.seen:
+            columns, rows = _outline(*edge.seen)
+            picture[rows, columns] = value
     for row in range(max(0, int(corners[:, 1].min())), min(height, int(corners[:, 1].max()) + 1)):
-        crossings = sorted(_crossings(closed, row))
+        crossings = sorted(edge.crossing(row) for edge in edges if edge.top <= row < edge.bottom)
         for left, right in zip(crossings[::2], crossings[1::2], strict=True):
             picture[row, max(0, -(-left >> 16)) : max(0, (right >> 16) + 1)] = value
 
 
-def _crossings(closed: Sequence[Array], row: int) -> list[int]:
-    """Columns where a polygon's edges cross a row, with 16 bits after the point."""
-    found = []
-    for start, end in pairwise(closed):
-        (x0, y0), (x1, y1) = sorted((start.tolist(), end.tolist()), key=lambda point: point[1])
-        if y0 <= row < y1:
-            slope = int(((x1 - x0) << 16) / (y1 - y0))  # towards zero, as C divides
-            found.append((x0 << 16) + slope * (row - y0))
-    return found
+@dataclass(frozen=True)
+class _Edge:
+    """An edge of a polygon: where it runs, and the rows that it bounds.
+
+    Attributes:
+        start: A point on it.
+        end: Another one, in another row, unless it is level.
+        top: First row that the whole edge bounds.
+        bottom: The row behind the last one.
+        seen: The ends of the part that is inside the picture; None where there is none.
+    """
+
+    start: Point
+    end: Point
+    top: int
+    bottom: int
+    seen: tuple[Point, Point] | None
+
+    def crossing(self, row: int) -> int:
+        """The column where it crosses a row that it bounds, with 16 bits after the point."""
+        (x0, y0), (x1, y1) = sorted((self.start, self.end), key=lambda point: point[1])
+        slope = int(((x1 - x0) << 16) / (y1 - y0))  # towards zero, as C divides
+        return (x0 << 16) + slope * (row - y0)
 
 
-def _outline(start: Array, end: Array) -> tuple[Array, Array]:
+def _cut_off(start: Point, end: Point, height: int, width: int) -> _Edge:
+    """An edge between any points, as OpenCV's ``clipLine`` leaves it (Cohen and Sutherland's algorithm)."""
+    top, bottom = sorted((start[1], end[1]))
+    first, last = start, end
+    sides = ((1, height - 1), (0, width - 1))  # above and below first, then left and right
+    for axis, highest in sides:
+        if not _outside(first, height, width) & _outside(last, height, width):
+            first = _moved_inside(first, last, axis, highest)
+            last = _moved_inside(last, first, axis, highest)
+    seen = None if _outside(first, height, width) or _outside(last, height, width) else (first, last)
+    if first[1] == last[1]:  # too little is left to tell a slope
+        first, last = start, end
+    return _Edge(first, last, top, bottom, seen)
+
+
+def _outside(point: Point, height: int, width: int) -> int:
+    """On which sides of the picture a point lies, a bit each."""
+    x, y = point
+    return (x < 0) | (x >= width) << 1 | (y < 0) << 2 | (y >= height) << 3
+
+
+def _moved_inside(point: Point, other: Point, axis: int, highest: int) -> Point:
+    """A point moved along its edge to the border that it lies beyond; others stay."""
+    border = min(max(point[axis], 0), highest)
+    if border == point[axis]:
+        return point
+    share = (border - point[axis]) * (other[1 - axis] - point[1 - axis]) / (other[axis] - point[axis])
+    across = point[1 - axis] + int(share)
+    return (border, across) if axis == 0 else (across, border)
+
+
+def _outline(start: Point, end: Point) -> tuple[Array, Array]:
     """Columns and rows of Bresenham's line, drawn from left to right."""
-    (x0, y0), (x1, y1) = sorted((start.tolist(), end.tolist()), key=lambda point: point[0])
+    (x0, y0), (x1, y1) = sorted((start, end), key=lambda point: point[0])
     across, down = x1 - x0, y1 - y0
     longer, shorter = max(across, abs(down)), min(across, abs(down))
     steps = np.arange(longer + 1)

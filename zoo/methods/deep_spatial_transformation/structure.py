@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from zoo.pose import COCO_17, Skeleton, to_pixels
+from zoo.pose import COCO_17, Skeleton, snapped, to_pixels
 from zoo.pose.heatmaps import gaussian_heatmaps
 
 Limbs = tuple[tuple[int, int], ...]
@@ -37,12 +37,13 @@ def draw_heatmaps(pose: Tensor, height: int, width: int, sigma: float, truncate:
 
     Official: positions are cut down to whole pixels for the image version.
     """
-    return gaussian_heatmaps(_pixels(pose, height, width), pose[..., 2] > 0, height, width, sigma, truncate)
+    points = _whole_pixels(pose, height, width) if truncate else to_pixels(pose, (height, width))[..., :2]
+    return gaussian_heatmaps(points, pose[..., 2] > 0, height, width, sigma)
 
 
-def _pixels(pose: Tensor, height: int, width: int) -> Tensor:
-    """Positions (N, K, 2) in pixels, to a thousandth: round-off shall not decide what is cut down to which pixel."""
-    return to_pixels(pose, (height, width))[..., :2].round(decimals=3)
+def _whole_pixels(pose: Tensor, height: int, width: int) -> Tensor:
+    """Positions (N, K, 2), cut down to whole pixels."""
+    return snapped(to_pixels(pose.double(), (height, width)), pose.dtype)[..., :2].trunc().to(pose.dtype)
 
 
 def draw_skeleton(pose: Tensor, limbs: Limbs, height: int, width: int) -> Tensor:
@@ -62,7 +63,7 @@ def draw_skeleton(pose: Tensor, limbs: Limbs, height: int, width: int) -> Tensor
     Returns:
         (N, 3, height, width), whole numbers in 0 ... 255.
     """
-    joints = _pixels(pose, height, width).trunc()
+    joints = _whole_pixels(pose, height, width)
     present = pose[..., 2] > 0
     rows = torch.arange(height, device=pose.device, dtype=pose.dtype)[:, None]
     columns = torch.arange(width, device=pose.device, dtype=pose.dtype)

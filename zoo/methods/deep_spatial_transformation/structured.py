@@ -20,7 +20,7 @@ from zoo.methods.deep_spatial_transformation.losses import CORRESPONDENCE, PERCE
 from zoo.methods.deep_spatial_transformation.motion_extraction import Layout, TrackCleaner
 from zoo.methods.deep_spatial_transformation.networks import Frame, Motions, Sizes
 from zoo.pose import BODY_18, Skeleton, retarget_limbs, to_pixels, to_units
-from zoo.weights.checkpoint import initialise_from, load_state, load_weights
+from zoo.weights.checkpoint import initialise_from, load_state, load_weights, without_unfitting
 
 ADAM_BETAS = (0.0, 0.999)
 
@@ -60,6 +60,7 @@ class StructureDriven(AdversarialTraining, ABC):
 
     conditions: ClassVar[tuple[Condition, ...]] = ("pose",)
     inference_networks: ClassVar[tuple[str, ...]] = ("generator", "denoiser")
+    official_files: ClassVar[tuple[str, ...]] = tuple(official.NETWORKS)
 
     skeleton: Skeleton | None = BODY_18
 
@@ -322,9 +323,11 @@ class StructureDriven(AdversarialTraining, ABC):
         return self.structures(driving, "driving", poses, state.skeleton)
 
     def load_official(self, checkpoint: dict[str, Any]) -> None:
-        """Loads an official ``*_net_G.pth``; a denoiser that is here keeps its weights."""
+        """Loads official networks, see :func:`official.rename`; a denoiser that is here keeps its weights."""
         own = {name: tensor for name, tensor in self.state_dict().items() if name.startswith("denoiser.")}
-        load_state(self, own | official.rename(checkpoint))
+        renamed = official.rename(checkpoint)
+        known = {name: tensor for name, tensor in renamed.items() if hasattr(self, name.partition(".")[0])}
+        load_state(self, own | without_unfitting(self, known, ("discriminator", "video_discriminator")))
 
 
 def to_network(pictures: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from zoo.nn.norm import Norm
 from zoo.nn.perceptual import PerceptualLoss
 from zoo.pose import show_surface
 from zoo.warp import SurfaceWarp, resize_grid, surface_warp
-from zoo.weights.checkpoint import load_state
+from zoo.weights.checkpoint import load_state, without_unfitting
 
 SMALLEST: dict[FeatureNetworkName, int] = {"alexnet": 31, "vgg16": 16, "vgg19": 16}
 """Pixels of the smallest side of a picture that leave something for the loss network's last tap."""
@@ -69,6 +69,7 @@ class DwNet(AdversarialTraining):
 
     conditions: ClassVar[tuple[Condition, ...]] = ("iuv",)
     inference_networks: ClassVar[tuple[str, ...]] = ("generator",)
+    official_files: ClassVar[tuple[str, ...]] = official.NETWORKS
 
     def __init__(
         self,
@@ -251,11 +252,11 @@ class DwNet(AdversarialTraining):
     # ------------------------------------------------------------------ official weights
 
     def load_official(self, checkpoint: dict[str, Any]) -> None:
-        """Loads an official ``*_net_G.pth``; the tensors of ``*_net_D.pth`` may be among them."""
+        """Loads official networks, see :func:`official.rename`."""
         tensors = official.rename(checkpoint)
         if self.hparams["warping"] != "refined":  # Official: the refiner is built where it isn't looked at
             tensors = {name: tensor for name, tensor in tensors.items() if ".warp_refiner." not in name}
-        load_state(self, tensors)
+        load_state(self, without_unfitting(self, tensors, ("discriminator",)))
 
 
 def to_network(pictures: Tensor) -> Tensor:

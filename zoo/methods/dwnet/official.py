@@ -7,7 +7,10 @@ from torch import Tensor
 from zoo.errors import OptionError
 from zoo.nn.norm import Norm
 
-_NETWORKS = {
+NETWORKS = ("G", "D")
+"""Official networks, as in the names of their files."""
+
+_PARTS = {
     "model_downsample": "generator.pose_encoder",
     "model_downsample_previous": "generator.frame_encoder",
     "model_downsample_grid_set": "generator.warp_refiner",
@@ -18,27 +21,30 @@ _NETWORKS = {
 
 
 def rename(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """Turns an official ``latest_net_G.pth`` or ``latest_net_D.pth`` into a state dict of ``DwNet``.
+    """Turns official networks into a state dict of ``DwNet``.
 
     Args:
-        checkpoint: Its content: tensors by name, with or without the prefix ``module.`` that training on several GPUs
-            leaves.
+        checkpoint: The contents of ``latest_net_G.pth`` and, if it is there, ``latest_net_D.pth`` by the networks'
+            names: tensors by name, with or without the prefix ``module.`` that training on several GPUs leaves. Or all
+            of these tensors in one dictionary.
 
     Returns:
         Our key -> tensor.
     """
+    if checkpoint.keys() <= set(NETWORKS):
+        checkpoint = {name: tensor for content in checkpoint.values() for name, tensor in content.items()}
     names = {key.removeprefix("module."): tensor for key, tensor in checkpoint.items() if isinstance(tensor, Tensor)}
     return {_ours(name): tensor for name, tensor in names.items()}
 
 
 def _ours(name: str) -> str:
     part, _, layer = name.partition(".")
-    return f"{_NETWORKS[part]}.{layer}" if part in _NETWORKS else f"discriminator.{name}"
+    return f"{_PARTS[part]}.{layer}" if part in _PARTS else f"discriminator.{name}"
 
 
 def to_official(state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """The inverse of :func:`rename`: our state dict as the official files ``G`` and ``D``."""
-    theirs = {ours: official for official, ours in _NETWORKS.items()}
+    theirs = {ours: official for official, ours in _PARTS.items()}
     files: dict[str, dict[str, Tensor]] = {"G": {}, "D": {}}
     for key, tensor in state.items():
         network, part, layer = key.split(".", 2)
@@ -53,6 +59,7 @@ _OPTIONS: dict[str, Any] = {
     "ngf": 64, "n_downsample_global": 2, "n_blocks_global": 9, "norm": "instance", "grid_padding": "reflection",
     "no_coarse_warp": False, "no_refining_warp": False, "prev_frame_num": 2, "ndf": 64, "n_layers_D": 3, "num_D": 2,
     "lr": 2e-4, "lambda_feat": 10.0, "no_ganFeat_loss": False, "no_vgg_loss": False, "no_warp_loss": False,
+    "no_lsgan": False,
 }  # fmt: skip
 """The official options that matter here, and their defaults."""
 
@@ -65,9 +72,11 @@ def constructor_arguments(options: dict[str, Any]) -> dict[str, Any]:
             change neither networks nor losses are ignored.
 
     Raises:
-        OptionError: Another norm than ``instance`` and ``batch``.
+        OptionError: Another norm than ``instance`` and ``batch``, or another GAN than the least squares' one.
     """
     options = _OPTIONS | options
+    if options["no_lsgan"]:
+        raise OptionError("no_lsgan is set in these options; only the least squares' GAN is here")
     if options["norm"] not in get_args(Norm):
         problem = f"DwNet normalises by instance, as published, or by batch, and never by {options['norm']}"
         raise OptionError(f"{problem}; take over weights that were trained with one of these")

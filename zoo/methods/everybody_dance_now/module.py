@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -21,9 +21,9 @@ from zoo.methods.everybody_dance_now.subject import Subject
 from zoo.nn.features import FeatureNetworkName
 from zoo.nn.patchgan import PatchGAN
 from zoo.nn.perceptual import PerceptualLoss
-from zoo.pose import PUBLISHED_CANVAS, SKELETONS, Skeleton, draw_figure, face_boxes, to_pixels
+from zoo.pose import PUBLISHED_CANVAS, SKELETONS, Skeleton, draw_figure, face_boxes, snapped, to_pixels
 from zoo.pose.statistics import Mode
-from zoo.weights.checkpoint import load_state, load_weights, naming_file
+from zoo.weights.checkpoint import load_state, load_weights, naming_file, without_unfitting
 
 Stage = Literal["global", "local", "face"]
 
@@ -69,7 +69,7 @@ class EverybodyDanceNow(AdversarialTraining):
         generator_blocks: Residual blocks of the global generator.
         enhancer_blocks: Residual blocks that the local generator adds.
         discriminator_width: Channels of each discriminator's first block.
-        discriminator_layers: Halvings of each discriminator.
+        discriminator_layers: Halvings of each discriminator of the body; that of faces has three.
         discriminator_scales: Pyramid levels that are judged; None is the official code's 2 in the global stage and 3
             later.
         face_size: Height and width of the square around the face, pixels.
@@ -84,7 +84,7 @@ class EverybodyDanceNow(AdversarialTraining):
             in the paper.
         learning_rate: Adam's.
         constant_epochs: Epochs before the learning rate falls.
-        decay_epochs: Epochs in which it falls to 0.
+        decay_epochs: Epochs in which it falls to 0; with 0 it stays.
         init_from: Weights file or checkpoint of the stage before. Checkpoints hold the discriminator too.
     """
 
@@ -93,6 +93,7 @@ class EverybodyDanceNow(AdversarialTraining):
     skeleton: Skeleton
     motion_options: ClassVar[frozenset[str]] = frozenset({"retarget"})
     inference_networks: ClassVar[tuple[str, ...]] = ("generator", "face_generator", "subject")
+    official_files: ClassVar[tuple[str, ...]] = tuple(official.NETWORKS)
 
     def __init__(
         self,
@@ -161,7 +162,7 @@ class EverybodyDanceNow(AdversarialTraining):
         self.face_discriminator: PatchGAN | None = None
         if stage == "face":
             self.face_generator = networks.face_generator(face_network, face_width, face_downsamplings, face_blocks)
-            self.face_discriminator = networks.face_discriminator(face_discriminator_width, discriminator_layers)
+            self.face_discriminator = networks.face_discriminator(face_discriminator_width)
             # Official: nothing but the two face networks learns in the published five epochs.
             self.generator.requires_grad_(False)
             self.discriminator.requires_grad_(False)
@@ -254,7 +255,7 @@ class EverybodyDanceNow(AdversarialTraining):
         if self.face_generator is None:
             return None
         height, width = size
-        pixels = to_pixels(poses.double(), PUBLISHED_CANVAS)
+        pixels = snapped(to_pixels(poses.double(), PUBLISHED_CANVAS), poses.dtype)
         return face_boxes(pixels, self.skeleton, (height, width), side=self.hparams["face_size"])
 
     # ------------------------------------------------------------------ training
@@ -310,7 +311,8 @@ class EverybodyDanceNow(AdversarialTraining):
             optimizers.append(Adam(parameters, lr=options["learning_rate"], betas=(0.5, 0.999)))
 
         def factor(epoch: int) -> float:
-            return max(0.0, 1 - max(0, epoch - options["constant_epochs"]) / options["decay_epochs"])
+            falling = max(0, epoch - options["constant_epochs"])
+            return max(0.0, 1 - falling / options["decay_epochs"]) if options["decay_epochs"] else 1.0
 
         return optimizers, [LambdaLR(optimizer, factor) for optimizer in optimizers]
 
@@ -359,23 +361,11 @@ class EverybodyDanceNow(AdversarialTraining):
 
     # ------------------------------------------------------------------ official weights
 
-    @classmethod
-    def from_official(cls, path: str | Path, **arguments: Any) -> Self:
-        """Builds the method and loads the files that the official code wrote at one moment.
-
-        Args:
-            path: The generator's file, ``latest_net_G.pth``; those of the other networks are looked for beside it.
-            **arguments: Constructor arguments; the defaults are the published configuration of the global stage.
-
-        Returns:
-            The method in eval mode. It knows no poses of its subject, so ``retarget`` needs them first.
-        """
-        module = cls(**arguments)
-        with naming_file(path):
-            module.load_official(official.read(path))
-        return module.eval()
-
     def load_official(self, checkpoint: dict[str, Any]) -> None:
-        """Loads official networks, see :func:`official.rename`; those that this stage doesn't have are ignored."""
+        """Loads official networks, see :func:`official.rename`; those that this stage doesn't have are ignored.
+
+        The method then knows no poses of its subject, which ``retarget`` needs.
+        """
         known = {name: tensors for name, tensors in checkpoint.items() if getattr(self, official.NETWORKS[name])}
-        load_state(self, official.rename(known) | self.subject.state_dict(prefix="subject."))
+        tensors = official.rename(known) | self.subject.state_dict(prefix="subject.")
+        load_state(self, without_unfitting(self, tensors, ("discriminator", "face_discriminator")))

@@ -120,6 +120,6 @@ def body_discriminator(in_channels: int, width: int, layers: int, scales: int) -
     return MultiScalePatchGAN(in_channels, width, layers, scales).apply(init_normal)
 
 
-def face_discriminator(width: int, layers: int) -> PatchGAN:
+def face_discriminator(width: int) -> PatchGAN:
     """Judges a drawn face and a face, (N, 6, h, w), one moment at a time; freshly initialised."""
-    return PatchGAN(6, width, layers, norm="batch").apply(init_normal)
+    return PatchGAN(6, width, layers=3, norm="batch").apply(init_normal)

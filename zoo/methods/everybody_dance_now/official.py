@@ -1,45 +1,27 @@
 """Everybody Dance Now's official checkpoints (github.com/carolineec/EverybodyDanceNow); its authors published none."""
 
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from zoo.weights import WeightsError
-from zoo.weights.checkpoint import read_foreign
+from zoo.errors import OptionError
+from zoo.methods.everybody_dance_now.losses import published_weights
+from zoo.methods.everybody_dance_now.networks import Body
 
 NETWORKS = {"G": "generator", "D": "discriminator", "Gface": "face_generator", "Dface": "face_discriminator"}
 """Official name of a network, as in the file ``latest_net_Gface.pth`` -> our attribute."""
 
+_ONLY = {"no_lsgan": False, "norm": "instance", "use_l1": False, "n_local_enhancers": 1, "beta1": 0.5}
+"""Official options that have one value here."""
+
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-
-
-def read(path: str | Path) -> dict[str, dict[str, Tensor]]:
-    """Reads the files that the official code wrote at one moment.
-
-    Args:
-        path: The generator's, such as ``latest_net_G.pth`` or ``20_net_G.pth``. The other networks' files are looked
-            for beside it; they may be missing.
-
-    Returns:
-        Official name of the network -> its tensors.
-
-    Raises:
-        WeightsError: The name is another, or a file can't be read.
-    """
-    path = Path(path)
-    moment, found, network = path.stem.rpartition("_net_")
-    if not found or network != "G":
-        raise WeightsError(path, "isn't called EPOCH_net_G", "name the generator's file, such as latest_net_G.pth")
-    files = {name: path.with_stem(f"{moment}_net_{name}") for name in NETWORKS}
-    return {name: read_foreign(file) for name, file in files.items() if name == "G" or file.is_file()}
 
 
 def rename(checkpoint: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
     """Turns official networks into a state dict of ``EverybodyDanceNow``.
 
     Args:
-        checkpoint: Official name of a network -> its tensors, as :func:`read` returns them.
+        checkpoint: Official name of a network -> its tensors, as in their files.
 
     Returns:
         Our key -> tensor. Statistics that PyTorch before 0.4 kept for instance norms are dropped.
@@ -75,10 +57,21 @@ def constructor_arguments(options: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         options: As in the official ``opt.txt``: ``netG``, ``ngf``, ``ndf``, ``num_D``, ``n_downsample_global``,
-            ``n_blocks_global``, ``n_blocks_local``, ``n_layers_D`` and ``face_generator``. The widths of the face
-            networks aren't options there.
+            ``n_blocks_global``, ``n_blocks_local``, ``n_layers_D``, ``face_generator`` and, where they are there,
+            ``faceGtype``, ``lambda_feat``, ``no_ganFeat_loss`` and ``no_vgg_loss``. The widths of the face networks
+            aren't options there.
+
+    Raises:
+        OptionError: An option asks for something that isn't here.
     """
-    body = options["netG"]
+    for name, only in _ONLY.items():
+        if options.get(name, only) != only:
+            raise OptionError(f"{name} is {options[name]!r} in these options; only {only!r} is here")
+    body: Body = options["netG"]
+    weights, share = published_weights(body, temporal_smoothing=True), options.get("lambda_feat", 10) / 10
+    weights["feature_matching"] *= 0 if options.get("no_ganFeat_loss") else share
+    weights["perceptual"] *= 0 if options.get("no_vgg_loss") else share
+    weights["face_perceptual"] *= 0 if options.get("no_vgg_loss") else share
     return {
         "stage": "face" if options.get("face_generator") else body,
         "body": body,
@@ -89,7 +82,8 @@ def constructor_arguments(options: dict[str, Any]) -> dict[str, Any]:
         "discriminator_width": options["ndf"],
         "discriminator_layers": options["n_layers_D"],
         "discriminator_scales": options["num_D"],
-        "face_network": options.get("faceGtype", "global"),
+        "face_network": options.get("faceGtype", "unet"),
+        "loss_weights": weights,
         "learning_rate": options["lr"],
         "constant_epochs": options.get("niter", 100),
         "decay_epochs": options["niter_decay"],

@@ -29,7 +29,7 @@ from zoo.nn.pyramid import Pyramid
 from zoo.pictures import draw_points, show_flow
 from zoo.warp import Keypoints, RandomTransform, transfer_motion
 from zoo.warp.keypoint_motion import subject_size
-from zoo.weights.checkpoint import initialise_from, load_state
+from zoo.weights.checkpoint import initialise_from, load_state, without_unfitting
 
 
 @dataclass(frozen=True)
@@ -381,8 +381,8 @@ class FirstOrderMotionModel(AdversarialTraining):
     # ------------------------------------------------------------------ official weights
 
     def load_official(self, checkpoint: dict[str, Any]) -> None:
-        """Loads an official checkpoint; the discriminator's entries may be missing, as in released files."""
-        load_state(self, official.rename(checkpoint))
+        """Loads an official checkpoint; the discriminator's entries may be missing or of another configuration."""
+        load_state(self, without_unfitting(self, official.rename(checkpoint), ("discriminator",)))
 
 
 def repeat_frames(tensor: Tensor, frames: int) -> Tensor:

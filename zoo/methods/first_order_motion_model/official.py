@@ -1,8 +1,11 @@
 """First Order Motion Model's official checkpoints (github.com/AliaksandrSiarohin/first-order-model, MIT licence)."""
 
+import re
 from typing import Any
 
 from torch import Tensor
+
+from zoo.errors import OptionError
 
 NETWORKS = {"kp_detector": "keypoint_detector", "generator": "generator", "discriminator": "discriminator"}
 """Key of a network in the official file -> our attribute; inside the networks the names are the same."""
@@ -19,10 +22,14 @@ def rename(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
         Our key -> tensor. Released files may lack the discriminator; then so does the result.
     """
     nested = {name: content for name, content in checkpoint.items() if name in NETWORKS}
-    if nested:
-        return {f"{NETWORKS[n]}.{key}": tensor for n, content in nested.items() for key, tensor in content.items()}
-    split = ((key.partition("."), tensor) for key, tensor in checkpoint.items())
-    return {f"{NETWORKS[n]}.{rest}": tensor for (n, _, rest), tensor in split if n in NETWORKS}
+    joined = {f"{name}.{key}": tensor for name, content in nested.items() for key, tensor in content.items()}
+    split = ((key.partition("."), tensor) for key, tensor in (joined or checkpoint).items())
+    return {f"{NETWORKS[n]}.{_respelt(rest)}": tensor for (n, _, rest), tensor in split if n in NETWORKS}
+
+
+def _respelt(key: str) -> str:
+    """A discriminator's name is its scale as the configuration spelt it, ``1-0`` for 1.0, which here is ``1``."""
+    return re.sub(r"^discs\.(\d+)-0\.", r"discs.\1.", key)
 
 
 def to_official(state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -46,13 +53,20 @@ def constructor_arguments(config: dict[str, Any]) -> dict[str, Any]:
     Returns:
         Arguments of ``FirstOrderMotionModel``. ``align_corners`` isn't in official files: it follows from the version
         of PyTorch that trained the weights.
+
+    Raises:
+        OptionError: The configuration asks for something that isn't here.
     """
     common, detector = config["common_params"], config["kp_detector_params"]
     generator, discriminator = config["generator_params"], config["discriminator_params"]
-    motion, train = generator["dense_motion_params"], config.get("train_params", {})
+    motion, train = generator.get("dense_motion_params"), config.get("train_params", {})
+    if not motion:
+        raise OptionError("without dense_motion_params the official generator is an autoencoder, which isn't here")
+    if common.get("num_channels", 3) != 3:
+        raise OptionError(f"num_channels is {common['num_channels']}; only RGB is here")
     arguments = {
         "num_keypoints": common["num_kp"],
-        "estimate_jacobian": common["estimate_jacobian"],
+        "estimate_jacobian": common.get("estimate_jacobian", False),
         "temperature": detector["temperature"],
         "detector_width": detector["block_expansion"],
         "detector_max_width": detector["max_features"],
@@ -79,12 +93,13 @@ def constructor_arguments(config: dict[str, Any]) -> dict[str, Any]:
         "discriminator_keypoint_variance": discriminator.get("kp_variance", 0.01),
     }
     if train:
+        transform = train["transform_params"]
         arguments |= {
             "pyramid_scales": tuple(train["scales"]),
             "loss_weights": train["loss_weights"],
-            "sigma_affine": train["transform_params"]["sigma_affine"],
-            "sigma_tps": train["transform_params"]["sigma_tps"],
-            "points_tps": train["transform_params"]["points_tps"],
+            "sigma_affine": transform["sigma_affine"],
+            "sigma_tps": transform.get("sigma_tps", 0),  # without it deformations are affine alone
+            "points_tps": transform.get("points_tps", 5),
             "generator_learning_rate": train["lr_generator"],
             "discriminator_learning_rate": train["lr_discriminator"],
             "detector_learning_rate": train["lr_kp_detector"],

@@ -321,9 +321,10 @@ class PoseAttentiveReassembling(AdversarialTraining):
         if weights["generator_gan"]:  # nothing else makes a pseudo driving frame look like one of B
             _, verdict = self.discriminator(crossed.pseudo.flatten(0, 1))
             terms["cross_gen_gan"] = weights["generator_gan"] * distance_to(verdict, real=True)
-        if weights["equivariance"]:
+        terms = {name: crossed.weight * term for name, term in terms.items()}
+        if weights["equivariance"]:  # keypoints of pictures, whoever made them: outside the ramp
             terms["cross_equivariance"] = self._equivariance(crossed.keypoints, *rendered["cross_deformed"])
-        return {name: crossed.weight * term for name, term in terms.items()}
+        return terms
 
     def _reconstruction(self, generated: Tensor, truth: Tensor) -> Tensor:
         levels = zip(self.pyramid(generated).values(), self.pyramid(truth).values(), strict=True)
