@@ -52,7 +52,7 @@ class Entry:
         if self.recipe is None:
             return {}
         options = yaml.safe_load(self.recipe.read_text("utf-8")).get("data") or {}
-        return {name: options[name] for name in ("source_frames", "pose_window") if name in options}
+        return {name: options[name] for name in ("source_frames", "pose_window", "surfaces") if name in options}
 
     @property
     def title(self) -> str:

@@ -12,7 +12,7 @@ from tiny_folders import numbered_frames, write_clips, write_pose, write_strip
 from zoo.batch import check_batch
 from zoo.data import DataError, VideoDataModule
 from zoo.data.augment import draw_parameters
-from zoo.pose import BODY_18, flip_pose
+from zoo.pose import BODY_18, draw_surface, flip_pose, to_pixels
 
 FRAMES = 12
 
@@ -100,6 +100,28 @@ def test_what_the_method_gets(folder):
     assert set(recorder.batch["driving_mask"].unique().tolist()) <= {0, 1}
     for batch in recorder.evaluated:
         check_batch(batch, conditions)
+
+
+def test_surfaces_drawn_around_poses():
+    people = {"train_identities": 1, "val_identities": 1, "test_identities": 2, "clips_per_identity": 1, "frames": 4}
+    options = {"size": 64, "workers": 0, "conditions": ("pose", "iuv"), "pairs": "cross_identity", "synthetic": people}
+    drawn, exact = (
+        next(iter(VideoDataModule(**options, surfaces=s).test_dataloader())) for s in ("skeleton", "stored")
+    )
+    for role in ("source", "driving", "target"):
+        poses = to_pixels(drawn[f"{role}_pose"][0], (64, 64))
+        assert torch.equal(drawn[f"{role}_iuv"][0], draw_surface(poses, BODY_18, (64, 64)))
+        body, true_body = (batch[f"{role}_iuv"][0, :, 0] > 0 for batch in (drawn, exact))
+        assert 0.5 < (body & true_body).sum() / (body | true_body).sum() < 1
+
+
+def test_surfaces_drawn_around_poses_need_no_maps(folder):
+    for name in [*(folder / "train").iterdir(), *(folder / "test").iterdir()]:
+        write_pose(name.with_name(f"{name.stem}_pose.npz"), np.random.default_rng(0).uniform(2, 6, (FRAMES, 18, 3)))
+    recorder = run(folder, steps=1, conditions=("iuv",), surfaces="skeleton")
+    check_batch(recorder.batch, ("iuv",))
+    with pytest.raises(DataError, match="iuv"):
+        run(folder, steps=1, conditions=("iuv",))
 
 
 def test_only_training_is_varied(folder):

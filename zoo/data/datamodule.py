@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from zoo.batch import Batch, Condition, check_batch
 from zoo.data.augment import Augmentation, augment, draw_parameters, to_floats
 from zoo.data.cache import ByteCache
 from zoo.data.clips import EvaluationClips, FittedClips, Sample, Timeline, TrainingClips, collate
+from zoo.data.drawn import DrawnSurfaces
 from zoo.data.errors import DataError
 from zoo.data.fitting import Policy
 from zoo.data.folder import FolderSource
@@ -50,6 +51,7 @@ class VideoDataModule(LightningDataModule):
         stride: Frames from one driving frame to the next in training.
         fps: Frame rate that clips are resampled to, by the nearest frame; None leaves them as they are.
         pose_window: Poses before and after each driving frame that samples carry as `pose_window`.
+        surfaces: Where surface maps come from: what is stored, or else they are drawn around the poses (`skeleton`).
         batch_size: Training samples per batch and process.
         workers: Processes that read, for training and for evaluation each; 0 reads in the main process.
         repeats: How often an epoch goes through the training clips.
@@ -82,6 +84,7 @@ class VideoDataModule(LightningDataModule):
         stride: int = 1,
         fps: float | None = None,
         pose_window: int = 0,
+        surfaces: Literal["stored", "skeleton"] = "stored",
         batch_size: int = 8,
         workers: int = 2,
         repeats: int = 1,
@@ -116,6 +119,7 @@ class VideoDataModule(LightningDataModule):
         self.stride = stride
         self.fps = fps
         self.pose_window = pose_window
+        self.surfaces = surfaces
         self.batch_size = batch_size
         self.workers = workers
         self.repeats = repeats
@@ -260,12 +264,16 @@ class VideoDataModule(LightningDataModule):
     # --- what is trained and tested on
 
     def _open(self) -> ClipSource:
+        return DrawnSurfaces(self._stored()) if self.surfaces == "skeleton" else self._stored()
+
+    def _stored(self) -> ClipSource:
         if self.path is None:
             return SyntheticPeople(**(SyntheticOptions(size=self.size) | self.synthetic))
+        drawn_from: dict[Condition, Condition] = {"iuv": "pose"} if self.surfaces == "skeleton" else {}
         return FolderSource(
             Path(self.path),
             split_list=self.split,
-            required=self.conditions,
+            required=tuple(dict.fromkeys(drawn_from.get(name, name) for name in self.conditions)),
             test_fraction=self.test_fraction,
             strict=self.strict,
             cache=self._cache,

@@ -87,10 +87,15 @@ class SkeletonDenoiser(AnimationModule):
             )
         return torch.cat([windows[:, 0, :reach], windows[:, :, reach], windows[:, -1, reach + 1 :]], dim=1)
 
-    def corrupt(self, pose: Tensor) -> Tensor:
-        """Poses (B, T, K, 3) as a poor detector would give them: with jitter, lost joints and lost frames."""
+    def corrupt(self, pose: Tensor, jitter: float | None = None) -> Tensor:
+        """Poses (B, T, K, 3) as a poor detector would give them: with jitter, lost joints and lost frames.
+
+        Args:
+            pose: True ones.
+            jitter: Standard deviation of the noise; by default that of training.
+        """
         options = self.hparams
-        noise = options["jitter"] * torch.randn_like(pose[..., :2])
+        noise = (options["jitter"] if jitter is None else jitter) * torch.randn_like(pose[..., :2])
         kept = torch.rand_like(pose[..., 2:]) >= options["drop"]
         kept &= torch.rand_like(pose[..., :1, 2:]) >= options["drop_frames"]
         noisy = torch.cat([pose[..., :2] + noise, pose[..., 2:]], -1)
