@@ -105,9 +105,8 @@ def test_what_the_method_gets(folder):
 def test_surfaces_drawn_around_poses():
     people = {"train_identities": 1, "val_identities": 1, "test_identities": 2, "clips_per_identity": 1, "frames": 4}
     options = {"size": 64, "workers": 0, "conditions": ("pose", "iuv"), "pairs": "cross_identity", "synthetic": people}
-    drawn, exact = (
-        next(iter(VideoDataModule(**options, surfaces=s).test_dataloader())) for s in ("skeleton", "stored")
-    )
+    modules = [VideoDataModule(**options, surfaces=surfaces) for surfaces in ("skeleton", "stored")]
+    drawn, exact = (next(iter(module.test_dataloader())) for module in modules)
     for role in ("source", "driving", "target"):
         poses = to_pixels(drawn[f"{role}_pose"][0], (64, 64))
         assert torch.equal(drawn[f"{role}_iuv"][0], draw_surface(poses, BODY_18, (64, 64)))
