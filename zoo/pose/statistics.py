@@ -13,8 +13,6 @@ from zoo.pose.skeleton import Skeleton
 Mode = Literal["paper", "released"]
 """``paper``: the formulas of Everybody Dance Now's appendix. ``released``: what the authors' program computes."""
 
-_CAPACITY = 5000  # frames of the target that the released program looks at
-
 
 @dataclass(frozen=True)
 class PoseStatistics:
@@ -38,8 +36,8 @@ class PoseStatistics:
     def fit(cls, track: Tensor, skeleton: Skeleton, size: tuple[int, int], mode: Mode = "paper") -> Self:
         """Measures a subject.
 
-        Each frame that shows head and ankles counts once, at most 5000, evenly spread. (The released program draws
-        frames at random with replacement, which comes to the same.)
+        Each frame that shows head and ankles counts once. (The released program draws frames at random with
+        replacement, at most 20000 of the driver and 5000 of the subject, which comes to the same.)
 
         Args:
             track: (T, K, 3) with x, y in pixels and confidence.
@@ -54,8 +52,6 @@ class PoseStatistics:
         if not measured.any():
             raise nothing_measured(track, skeleton)
         frames = torch.stack([ankles, heights], dim=1)[measured]
-        if len(frames) > _CAPACITY:
-            frames = frames[torch.linspace(0, len(frames) - 1, _CAPACITY, device=frames.device).round().long()]
         return cls(frames, limb_lengths(track, skeleton), size, mode)
 
 
