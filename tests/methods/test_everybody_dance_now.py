@@ -575,6 +575,8 @@ class TestOfficialFiles:
         method = EverybodyDanceNow(**official.constructor_arguments(options | {"lambda_feat": 5, "no_vgg_loss": True}))
         assert method.weights["feature_matching"] == 5
         assert method.weights["perceptual"] == method.weights["face_perceptual"] == 0
+        assert method.weights["reconstruction"] == 0
+        assert official.constructor_arguments(options | {"use_l1": True})["loss_weights"]["reconstruction"] == 10
         assert method.configure_optimizers()[1][0].lr_lambdas[0](150) == 1  # without a decay the rate stays
         assert official.constructor_arguments(options)["face_network"] == "unet"
         with pytest.raises(OptionError, match="n_local_enhancers is 2"):

@@ -2,6 +2,7 @@ from typing import TypedDict
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from zoo.methods.everybody_dance_now.faces import crop
 from zoo.methods.everybody_dance_now.networks import Body
@@ -20,6 +21,7 @@ class LossWeights(TypedDict, total=False):
         gan: The temporal discriminator's verdict on two frames.
         feature_matching: Distance of its features.
         perceptual: Perceptual distance of the frames, the mean over both.
+        reconstruction: Mean absolute difference of the last frame; an option of the official code, off as published.
         face_gan: The face discriminator's verdict, the mean over both frames.
         face_perceptual: Perceptual distance of the faces, the mean over both frames.
     """
@@ -27,6 +29,7 @@ class LossWeights(TypedDict, total=False):
     gan: float
     feature_matching: float
     perceptual: float
+    reconstruction: float
     face_gan: float
     face_perceptual: float
 
@@ -38,6 +41,7 @@ def published_weights(body: Body, temporal_smoothing: bool) -> LossWeights:
         "gan": 1,
         "feature_matching": 10,
         "perceptual": 20 if body == "local" and temporal_smoothing else 10,
+        "reconstruction": 0,
         "face_gan": 1,
         "face_perceptual": 10,
     }
@@ -69,6 +73,8 @@ def generator_terms(
     if weights["perceptual"]:
         distance = perceptual(generated.flatten(0, 1), frames.flatten(0, 1))
         terms["perceptual"] = weights["perceptual"] * distance
+    if weights["reconstruction"]:  # Official: of the second frame alone
+        terms["reconstruction"] = weights["reconstruction"] * F.l1_loss(generated[:, -1], frames[:, -1])
     return terms
 
 

@@ -11,7 +11,7 @@ from zoo.methods.everybody_dance_now.networks import Body
 NETWORKS = {"G": "generator", "D": "discriminator", "Gface": "face_generator", "Dface": "face_discriminator"}
 """Official name of a network, as in the file ``latest_net_Gface.pth`` -> our attribute."""
 
-_ONLY = {"no_lsgan": False, "norm": "instance", "use_l1": False, "n_local_enhancers": 1, "beta1": 0.5}
+_ONLY = {"no_lsgan": False, "norm": "instance", "n_local_enhancers": 1, "beta1": 0.5}
 """Official options that have one value here."""
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -58,7 +58,7 @@ def constructor_arguments(options: dict[str, Any]) -> dict[str, Any]:
     Args:
         options: As in the official ``opt.txt``: ``netG``, ``ngf``, ``ndf``, ``num_D``, ``n_downsample_global``,
             ``n_blocks_global``, ``n_blocks_local``, ``n_layers_D``, ``face_generator`` and, where they are there,
-            ``faceGtype``, ``lambda_feat``, ``no_ganFeat_loss`` and ``no_vgg_loss``. The widths of the face networks
+            ``faceGtype``, ``lambda_feat``, ``no_ganFeat_loss``, ``no_vgg_loss``, ``use_l1`` and ``lambda_A``. The widths of the face networks
             aren't options there.
 
     Raises:
@@ -70,6 +70,7 @@ def constructor_arguments(options: dict[str, Any]) -> dict[str, Any]:
     body: Body = options["netG"]
     weights, share = published_weights(body, temporal_smoothing=True), options.get("lambda_feat", 10) / 10
     weights["feature_matching"] *= 0 if options.get("no_ganFeat_loss") else share
+    weights["reconstruction"] = options.get("lambda_A", 10) if options.get("use_l1") else 0
     weights["perceptual"] *= 0 if options.get("no_vgg_loss") else share
     weights["face_perceptual"] *= 0 if options.get("no_vgg_loss") else share
     return {
