@@ -58,8 +58,8 @@ def constructor_arguments(options: dict[str, Any]) -> dict[str, Any]:
     Args:
         options: As in the official ``opt.txt``: ``netG``, ``ngf``, ``ndf``, ``num_D``, ``n_downsample_global``,
             ``n_blocks_global``, ``n_blocks_local``, ``n_layers_D``, ``face_generator`` and, where they are there,
-            ``faceGtype``, ``lambda_feat``, ``no_ganFeat_loss``, ``no_vgg_loss``, ``use_l1`` and ``lambda_A``. The widths of the face networks
-            aren't options there.
+            ``faceGtype``, ``lambda_feat``, ``no_ganFeat_loss``, ``no_vgg_loss``, ``use_l1`` and ``lambda_A``. The
+            widths of the face networks aren't options there.
 
     Raises:
         OptionError: An option asks for something that isn't here.
