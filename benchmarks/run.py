@@ -29,7 +29,7 @@ from zoo.data import VideoDataModule
 from zoo.errors import OptionError, ZooError
 from zoo.evaluator import data_options, plain_options
 from zoo.report import machine, sha256_of, versions, without_nan, write_json
-from zoo.weights import load_weights
+from zoo.weights import load_weights, networks
 
 Outcome = tuple[str, str]
 """A job's label, and why it failed: empty where it didn't."""
@@ -167,6 +167,7 @@ def run_job(job: Job, settings: Settings, device: torch.device) -> Result:
             "arguments": plain_options(method.hparams),
             "data": data_options(data),
             "weights": {"sha256": sha256_of(method.inference_state()), "file": weights.name if weights else None},
+            "networks": {row.name: row.sha256 for row in networks.status() if row.present},
             "dataset": {"fingerprint": fingerprint},
             "versions": versions() | {name: version(name) for name in ("numpy", "scipy", "av", "decord2")},
             "machine": machine(device) | {"processor": processor()},

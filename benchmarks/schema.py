@@ -6,7 +6,7 @@ A file lies at ``benchmarks/results/<protocol>/<method>--<variant>--<machine>.js
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic reads typing's own from Python 3.12 on only
@@ -128,6 +128,7 @@ class Result(TypedDict):
     arguments: dict[str, Any] | None  # of the method's constructor
     data: dict[str, Any] | None  # of the data module
     weights: dict[str, Any] | None
+    networks: NotRequired[dict[str, str]]  # of the metrics, as installed -> SHA-256 of the published file
     dataset: Dataset
     versions: dict[str, str]
     machine: dict[str, Any]

@@ -101,6 +101,7 @@ def test_results_hold_what_they_should(whole):
     assert method["speed"]["frames_per_second"] > 0
     assert method["speed"]["parameters"] > 0
     assert copy["dataset"] == method["dataset"] == oracle["dataset"]
+    assert method["networks"]["lpips_alex"].startswith("443c5bc35326")  # of its authors' file
     for name in ("l1", "moving_l1", "subject_l1"):
         low, high = method["evaluation"]["intervals"][name]
         assert low <= method["evaluation"]["totals"][name] <= high
