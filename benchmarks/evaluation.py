@@ -46,7 +46,7 @@ def open_data(
         ZooError: The clips can't be used.
     """
     needed = {need for metric in measures.clips.values() for need in metric.needs}
-    provided = protocol.content["provides"]
+    provided = protocol.provides(of_method)
     conditions = tuple(name for name in provided if name in needed or name in method.conditions)
     options = of_method | protocol.data_options(root)
     return VideoDataModule(conditions=conditions, strict=True, workers=0, seed=protocol.content["seed"], **options)

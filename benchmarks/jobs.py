@@ -175,7 +175,7 @@ def find_jobs(
         if steps is not None:
             protocol = protocol.with_steps(steps)
         for entry in _entries(protocol, methods or suite.methods, given):
-            if missing := sorted(set(entry.type.conditions) - set(protocol.content["provides"])):
+            if missing := sorted(set(entry.type.conditions) - set(protocol.provides(entry.data_options))):
                 left_out.append(f"{protocol.name}: {entry.name} needs {', '.join(missing)}, which its clips don't have")
                 continue
             trained = entry.recipe is not None and not entry.weights

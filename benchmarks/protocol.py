@@ -4,7 +4,7 @@ import hashlib
 import inspect
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NotRequired, TypeVar
@@ -96,6 +96,12 @@ class Protocol:
     def lists(self) -> dict[str, str]:
         """The texts of the lists of clips that it names beside its file."""
         return {f"{key} list": path.read_text("utf-8") for key in ("split", "pairs") if (path := self._list(key))}
+
+    def provides(self, of_method: Mapping[str, Any]) -> list[Condition]:
+        """What its clips have for a method with some options of the data module: drawn surfaces need poses alone."""
+        stored = self.content["provides"]
+        is_drawn = of_method.get("surfaces") == "skeleton" and "pose" in stored and "iuv" not in stored
+        return [*stored, "iuv"] if is_drawn else stored
 
     def with_steps(self, steps: int) -> "Protocol":
         """The protocol with another budget of training, which is another protocol: its hash differs."""

@@ -128,7 +128,7 @@ class Result(TypedDict):
     arguments: dict[str, Any] | None  # of the method's constructor
     data: dict[str, Any] | None  # of the data module
     weights: dict[str, Any] | None
-    networks: NotRequired[dict[str, str]]  # of the metrics, as installed -> SHA-256 of the published file
+    networks: NotRequired[dict[str, str]]  # feature networks on the machine -> SHA-256 of the published file
     dataset: Dataset
     versions: dict[str, str]
     machine: dict[str, Any]

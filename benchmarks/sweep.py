@@ -21,7 +21,6 @@ from benchmarks.protocol import find_suite
 from zoo.base import AnimationModule, MotionOptions
 from zoo.batch import Batch
 from zoo.errors import FileError, OptionError
-from zoo.methods import discover
 from zoo.report import sha256_of, write_json
 from zoo.weights.reference import METHODS, find_reference_weights
 
@@ -46,7 +45,7 @@ class Sweep(TypedDict):
     weights: str  # METHOD/TAG, or the file's name
     sha256: str  # of the weights
     protocol: str
-    hash: str  # of the protocol, whose metrics other than these weren't measured
+    hash: str  # of the protocol, of which only some metrics were measured
     clips: int
     values: list[float]
     series: dict[str, dict[str, list[Figure]]]  # way of animating -> metric -> one figure a value
@@ -87,7 +86,13 @@ class Axis:
 
 
 def with_sources(method: AnimationModule, count: float) -> dict[str, Take]:
-    """From so many frames of the source's clip, its first one among them."""
+    """From so many frames of the source's clip, its first one among them.
+
+    Raises:
+        OptionError: The method looks at one source only.
+    """
+    if not method.takes_several_sources:
+        raise OptionError(f"{type(method).__name__} looks at one source, however many there are")
     return {"all sources": Take(method.test_step, {"source_frames": int(count)})}
 
 
@@ -126,7 +131,7 @@ SOURCES = Axis(
 )
 POSE_NOISE = Axis(
     "pose_noise",
-    "noise of joints, standard deviation (a picture is 2 wide)",
+    "noise of joints, σ (a picture is 2 wide)",
     "synthetic-64-reconstruction",
     ("ssim", "akd"),
     (0, 0.01, 0.02, 0.05),
@@ -152,6 +157,7 @@ def sweep(axis: Axis, weights: str, denoiser: Path | None = None) -> Sweep:
     if denoiser:
         method.attach_denoiser(denoiser)
     method.eval()
+    folder = type(method).__module__.split(".")[2]  # zoo.methods.FOLDER.module
     content = protocol.content
     measures = build_measures({**content, "metrics": [*axis.metrics], "sets": []})
     if measures.skipped:
@@ -165,13 +171,15 @@ def sweep(axis: Axis, weights: str, denoiser: Path | None = None) -> Sweep:
         if evaluation["errors"]:
             raise OptionError(f"{weights} failed: {evaluation['errors']}")
         clips = evaluation["measured"]
-        for metric, mean in evaluation["totals"].items():
-            low, high = evaluation["intervals"][metric] or (mean, mean)
-            figure = Figure(value=mean, low=low, high=high)  # type: ignore[typeddict-item]
+        for metric in measures.clips:
+            mean, interval = evaluation["totals"].get(metric), evaluation["intervals"].get(metric)
+            if mean is None or interval is None or mean != mean:
+                raise OptionError(f"{metric} can't be measured of what {weights} makes; leave it out of the sweep")
+            figure = Figure(value=mean, low=interval[0], high=interval[1])
             series.setdefault(label, {}).setdefault(metric, []).append(figure)
     return Sweep(
         sweep=axis.name,
-        method=next(name for name, known in discover().items() if isinstance(method, known)),
+        method=folder,
         weights=weights if weights in find_reference_weights() else Path(weights).name,
         sha256=sha256_of(method.inference_state()),
         protocol=protocol.name,
@@ -193,6 +201,7 @@ def write(found: Sweep, results: Path, methods: Path = METHODS) -> list[Path]:
     path = results / f"{found['sweep']}-{found['method']}--{machine_name()}.json"
     write_json(path, found | metadata(found["sweep"], torch.get_num_threads()))
     folder = methods / found["method"] / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
     drawn = pictures(found)
     for name, text in drawn.items():
         (folder / name).write_text(text, "utf-8")

@@ -10,7 +10,7 @@ from zoo.base import AnimationModule
 from zoo.errors import ZooError
 from zoo.loading import find_method, find_weights, list_methods, load
 from zoo.methods.first_order_motion_model import FirstOrderMotionModel
-from zoo.weights import reference, save_weights, trained_size
+from zoo.weights import reference, save_weights, trained_on
 
 SMALL = {
     "num_keypoints": 3,
@@ -152,7 +152,17 @@ def test_a_method_from_outside_is_imported_when_the_user_names_it(tmp_path, monk
 
 @pytest.mark.parametrize(("noted", "size"), [("64x48", (64, 48)), ("", None), ("large", None)])
 def test_trained_size(method, tmp_path, noted, size):
-    assert trained_size(save_weights(method, tmp_path / "a.safetensors", size=noted)) == size
+    assert trained_on(save_weights(method, tmp_path / "a.safetensors", size=noted)) == (size, False, False)
+
+
+@pytest.mark.parametrize(
+    ("said", "stretched", "drawn"),
+    [({}, False, False), ({"fit": "stretch"}, True, False), ({"fit": "crop", "surfaces": "skeleton"}, False, True)],
+)
+def test_weights_and_checkpoints_say_how_pictures_were_fitted(method, tmp_path, said, stretched, drawn):
+    weights = save_weights(method, tmp_path / "a.safetensors", size="64x48", **said)
+    torch.save({"datamodule_hyper_parameters": {"size": [64, 48], **said}}, tmp_path / "a.ckpt")
+    assert trained_on(weights) == trained_on(tmp_path / "a.ckpt") == ((64, 48), stretched, drawn)
 
 
 class TakesNothing(AnimationModule):

@@ -19,9 +19,10 @@ from zoo.errors import FileError, PoseError, ZooError
 from zoo.framing import Box, Framing, to_bytes
 from zoo.loading import find_weights, load
 from zoo.video import VideoError, VideoInfo, VideoWriter, iter_frames, probe, read_frames, side_by_side
-from zoo.weights import trained_size, trained_stretched
+from zoo.weights import TrainedOn, trained_on
 
 _PUBLISHED_SIZE = (256, 256)  # of all official weights, whose files don't say it
+_UNKNOWN = TrainedOn(None, is_stretched=False, has_drawn_surfaces=False)
 _PANEL_SIDE = 192  # pixels; smaller pictures are enlarged in panels
 _SIDECAR_BYTES = 512 << 20  # unpacked surface maps and masks; poses and uncompressed files need next to nothing
 
@@ -118,9 +119,8 @@ def animate(
         module.attach_denoiser(denoiser)
     switches = {"adapt_scale": adapt_scale, "best_frame": best_frame, "retarget": retarget}
     options = _motion_options(module, motion, switches | {"denoise": denoise or denoiser is not None})
-    file = find_weights(weights)
-    trained_on = trained_size(file)
-    working = _working_size(module, (size, size) if size is not None else trained_on or _PUBLISHED_SIZE)
+    training = trained_on(find_weights(weights))
+    working = _working_size(module, (size, size) if size is not None else training.size or _PUBLISHED_SIZE)
     frames = animated_frames(
         module,
         source_clips,
@@ -129,7 +129,7 @@ def animate(
         working,
         crop,
         visualize,
-        stretch=trained_stretched(file),
+        training=training,
         source_frames=source_frames,
         driving_pose=None if driving_pose is None else Path(driving_pose),
         source_pose=None if source_pose is None else Path(source_pose),
@@ -138,7 +138,7 @@ def animate(
     with VideoWriter(output, driving_clip.fps, sound.path if sound and has_sound else None) as writer:
         for frame in tqdm(frames, total=driving_clip.frames, desc=output.name, unit="frame"):
             writer.write(frame)
-    note = "" if trained_on or size else "; the weights don't say what they were trained at, `--size` chooses"
+    note = "" if training.size or size else "; the weights don't say what they were trained at, `--size` chooses"
     print(f"{output} ({driving_clip.frames} frames, rendered at {working[1]} x {working[0]}{note})")
     return output
 
@@ -151,7 +151,7 @@ def animated_frames(
     size: tuple[int, int] = _PUBLISHED_SIZE,
     crop: Box | None = None,
     visualize: bool = False,
-    stretch: bool = False,
+    training: TrainedOn = _UNKNOWN,
     chunk: int = CHUNK,
     source_frames: int = 1,
     driving_pose: Path | None = None,
@@ -168,7 +168,8 @@ def animated_frames(
         size: Height and width of the frame that the method works in.
         crop: Which box of the first source is animated; None is all of it.
         visualize: Yield panels.
-        stretch: Fit pictures by changing their aspect, as in training with ``data.fit: stretch``.
+        training: What the weights were trained on: pictures are fitted, and surface maps drawn, as there. Its size
+            isn't looked at.
         chunk: Driving frames rendered at once; the result doesn't depend on it.
         source_frames: How many frames are taken of each source clip; 1 takes the first.
         driving_pose: Poses of the driving clip that don't lie beside it: an npz file or a folder of OpenPose's.
@@ -184,9 +185,9 @@ def animated_frames(
         FileError: While iterating: a driving frame can't be decoded, or the driving poses don't show what an option
             goes by.
     """
-    source, framing, picture = _framed_sources(method, sources, size, crop, stretch, source_frames, source_pose)
-    stage = Framing.plan((driving.height, driving.width), size, stretch=stretch)
-    framed_driving = _FramedClip(method, "driving", driving, stage, driving_pose)
+    source, framing, picture = _framed_sources(method, sources, size, crop, training, source_frames, source_pose)
+    stage = Framing.plan((driving.height, driving.width), size, stretch=training.is_stretched)
+    framed_driving = _FramedClip(method, "driving", driving, stage, training, driving_pose)
     return _frames(method, source, framed_driving, options, visualize, chunk, framing, picture)
 
 
@@ -195,7 +196,7 @@ def _framed_sources(
     sources: Sequence[VideoInfo],
     size: tuple[int, int],
     crop: Box | None,
-    stretch: bool,
+    training: TrainedOn,
     source_frames: int,
     pose: Path | None,
 ) -> tuple[Batch, Framing, Tensor]:
@@ -214,13 +215,13 @@ def _framed_sources(
     if source_frames < 1:
         raise ZooError(f"source_frames is {source_frames}; at least one frame of a source is needed")
     framings = [
-        Framing.plan((clip.height, clip.width), size, None if number else crop, stretch)
+        Framing.plan((clip.height, clip.width), size, None if number else crop, training.is_stretched)
         for number, clip in enumerate(sources)
     ]
     taken = [_evenly(clip.frames, source_frames if method.takes_several_sources else 1) for clip in sources]
     pictures = [read_frames(clip, numbers) for clip, numbers in zip(sources, taken, strict=True)]
     clips = [
-        _FramedClip(method, "source", clip, framing, pose, numbers)
+        _FramedClip(method, "source", clip, framing, training, pose, numbers)
         for clip, framing, numbers in zip(sources, framings, taken, strict=True)
     ]
     batches = [
@@ -240,6 +241,7 @@ class _FramedClip:
         role: str,
         info: VideoInfo,
         framing: Framing,
+        training: TrainedOn,
         given_pose: Path | None = None,
         numbers: Sequence[int] | None = None,
     ) -> None:
@@ -248,7 +250,8 @@ class _FramedClip:
         self._framing = framing
         self._device = method.device
         names = method.conditions if role == "driving" or method.needs_source else ()
-        self._conditions = {name: find_condition(method, name, info, given_pose, numbers) for name in names}
+        draw = training.has_drawn_surfaces
+        self._conditions = {name: find_condition(method, name, info, given_pose, numbers, draw) for name in names}
         self._cache = ByteCache(_SIDECAR_BYTES)
 
     @property

@@ -79,6 +79,7 @@ def find_condition(
     clip: VideoInfo,
     given: Path | None = None,
     wanted: Sequence[int] | None = None,
+    draw: bool = False,
 ) -> ClipCondition:
     """What a method needs beside the frames of a clip.
 
@@ -92,6 +93,7 @@ def find_condition(
         clip: The clip.
         given: Poses: an npz file as side-cars are, or a folder of OpenPose's JSON files.
         wanted: The frames that will be read; None for all. Only these are estimated, each by itself.
+        draw: Whether surface maps are drawn even where there is a side-car, for weights that learnt from drawn ones.
 
     Raises:
         FileError: There is none and it can't be estimated, or it belongs to another clip.
@@ -100,7 +102,7 @@ def find_condition(
     if condition == "pose":
         return _find_pose(who, method.skeleton, clip, given, wanted)
     path = sidecar_path(clip.path, condition)
-    if condition == "iuv" and (given is not None or not path.is_file()):
+    if condition == "iuv" and (draw or given is not None or not path.is_file()):
         return DrawnSurface(_find_pose(who, BODY_18, clip, given, wanted), (clip.height, clip.width))
     if not path.is_file():
         problem = f"{who} needs its {condition}, but there is no {path.name}"

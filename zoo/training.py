@@ -111,6 +111,7 @@ class AnimationCLI(LightningCLI):
                 data=self.datamodule.name,
                 size=f"{height}x{width}",
                 fit=self.datamodule.fit,
+                surfaces=self.datamodule.surfaces,
                 steps=str(self.trainer.global_step),
             )
             print(f"weights for `zoo animate --weights`: {path}")

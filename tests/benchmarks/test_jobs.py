@@ -3,10 +3,14 @@
 import pytest
 import tiny_protocol
 
+from benchmarks.evaluation import batches, open_data
 from benchmarks.jobs import Entry, find_jobs, groups, share
+from benchmarks.measures import build_measures
 from benchmarks.protocol import Suite, find_suite, read_protocol
 from zoo.baselines import BASELINES
 from zoo.errors import ZooError
+from zoo.folders import find_recipe
+from zoo.methods.dwnet import DwNet
 
 
 @pytest.fixture
@@ -60,6 +64,18 @@ def test_methods_whose_conditions_are_missing_are_left_out(tmp_path):
     jobs, left_out = find_jobs(suite, ["nearest_frame", "oracle"])
     assert [job.entry.name for job in jobs] == ["oracle"]
     assert left_out == ["tiny: nearest_frame needs pose, which its clips don't have"]
+
+
+def test_drawn_surfaces_need_poses_alone(tmp_path):
+    recipes = [str(find_recipe("dwnet", name)) for name in ("synthetic-64", "synthetic-64-skeleton")]
+    suite = Suite((read_protocol(tiny_protocol.write(tmp_path, provides=["pose"])),))
+    jobs, left_out = find_jobs(suite, recipes)
+    assert [job.variant for job in jobs] == ["synthetic-64-skeleton-seed0"]
+    assert left_out == ["tiny: dwnet needs iuv, which its clips don't have"]
+    (job,) = jobs
+    measures = build_measures({**job.protocol.content, "metrics": ["l1"]})
+    data = open_data(job.protocol, None, DwNet(), measures, job.entry.data_options)
+    assert "driving_iuv" in next(batches(data))
 
 
 def test_recipes_and_weights_from_anywhere(suite, tmp_path):

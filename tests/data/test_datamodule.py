@@ -12,6 +12,7 @@ from tiny_folders import numbered_frames, write_clips, write_pose, write_strip
 from zoo.batch import check_batch
 from zoo.data import DataError, VideoDataModule
 from zoo.data.augment import draw_parameters
+from zoo.errors import OptionError
 from zoo.pose import BODY_18, draw_surface, flip_pose, to_pixels
 
 FRAMES = 12
@@ -121,6 +122,12 @@ def test_surfaces_drawn_around_poses_need_no_maps(folder):
     check_batch(recorder.batch, ("iuv",))
     with pytest.raises(DataError, match="iuv"):
         run(folder, steps=1, conditions=("iuv",))
+    (folder / "pairs.csv").write_text("source,driving\nx.png,y.png\n")
+    listed = data(folder, conditions=("iuv",), surfaces="skeleton", pairs="pairs.csv")
+    (batch,) = listed.test_dataloader()
+    assert (batch["source_clip"], batch["driving_clip"]) == (["test/x.png"], ["test/y.png"])
+    with pytest.raises(OptionError, match="whose clips are whole"):
+        data(folder, later_motion=0.5, pairs="pairs.csv").test_dataloader()
 
 
 def test_only_training_is_varied(folder):

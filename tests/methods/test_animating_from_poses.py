@@ -23,7 +23,7 @@ from zoo.methods.everybody_dance_now import EverybodyDanceNow
 from zoo.methods.first_order_motion_model import FirstOrderMotionModel
 from zoo.pose import BODY_18, BODY_25, convert_pose, to_units, write_openpose
 from zoo.video import VideoWriter, probe, read_frames, write_image
-from zoo.weights import networks, save_weights
+from zoo.weights import TrainedOn, networks, save_weights
 
 SIZE = (64, 64)
 FRAMES = 10
@@ -271,6 +271,11 @@ class TestDwNet:
         assert (posed / "dance_iuv.npz").is_file()
         assert (posed / "me_iuv.npz").is_file()
         assert torch.equal(self.run(posed), drawn)
+        with np.load(posed / "dance_iuv.npz") as stored:
+            np.savez(posed / "dance_iuv.npz", iuv=np.zeros_like(stored["iuv"]))
+        assert not torch.equal(self.run(posed), drawn)
+        learnt_from_drawn = TrainedOn(None, is_stretched=False, has_drawn_surfaces=True)
+        assert torch.equal(self.run(posed, training=learnt_from_drawn), drawn)
 
     def test_given_poses_are_drawn_even_beside_surface_maps(self, posed, tracks):
         drawn = self.run(posed)

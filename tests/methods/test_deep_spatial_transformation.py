@@ -794,8 +794,8 @@ def test_faces_that_leave_the_picture_are_filled_as_by_opencv():
     cv2 = pytest.importorskip("cv2", reason="needs OpenCV: pip install opencv-python-headless")
     draw = np.random.default_rng(0)
     for _ in range(100):
-        angles = np.linspace(0, 2 * np.pi, 20, endpoint=False)
-        centre, radius = draw.uniform(10, 54, 2), draw.uniform(15, 35)
+        angles = np.linspace(0, 2 * np.pi, draw.integers(3, 30), endpoint=False) + draw.uniform(0, 6)
+        centre, radius = draw.uniform(10, 54, 2), draw.uniform(15, 200)
         corners = (centre + radius * draw.uniform(0.8, 1.2) * np.stack([np.cos(angles), np.sin(angles)], 1)).astype(int)
         ours, theirs = np.zeros((64, 64), np.uint8), np.zeros((64, 64), np.uint8)
         fill_polygon(ours, corners, 1)

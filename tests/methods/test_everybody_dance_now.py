@@ -568,6 +568,8 @@ class TestOfficialFiles:
         with pytest.warns(UserWarning, match="the file's discriminator isn't of the make"):
             loaded = EverybodyDanceNow.from_official(files[1], **SMALL | {"discriminator_width": 3}, stage="face")
         assert torch.equal(loaded.generator.model[1].weight, files[0].generator.model[1].weight)
+        with pytest.warns(UserWarning, match="the file's discriminator isn't of the make"):  # it lacks a scale
+            EverybodyDanceNow.from_official(files[1], **SMALL | {"discriminator_scales": 4}, stage="face")
 
     def test_options_that_change_the_losses(self):
         depths = {"n_downsample_global": 2, "n_blocks_global": 1, "n_blocks_local": 1, "n_layers_D": 2, "num_D": 2}

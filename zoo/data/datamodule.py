@@ -135,6 +135,7 @@ class VideoDataModule(LightningDataModule):
         self.strict = strict
         self._cache = ByteCache((cache_megabytes << 20) // max(1, workers))
         self._opened: ClipSource | None = None
+        self._folder: FolderSource | None = None  # where the clips lie, once it was opened
         self._checked: set[bool] = set()  # whether the first training batch (True) or evaluation batch was looked at
 
     @property
@@ -264,14 +265,17 @@ class VideoDataModule(LightningDataModule):
     # --- what is trained and tested on
 
     def _open(self) -> ClipSource:
-        return DrawnSurfaces(self._stored()) if self.surfaces == "skeleton" else self._stored()
-
-    def _stored(self) -> ClipSource:
+        source: ClipSource
         if self.path is None:
-            return SyntheticPeople(**(SyntheticOptions(size=self.size) | self.synthetic))
+            source = SyntheticPeople(**(SyntheticOptions(size=self.size) | self.synthetic))
+        else:
+            source = self._folder = self._open_folder(Path(self.path))
+        return DrawnSurfaces(source) if self.surfaces == "skeleton" else source
+
+    def _open_folder(self, folder: Path) -> FolderSource:
         drawn_from: dict[Condition, Condition] = {"iuv": "pose"} if self.surfaces == "skeleton" else {}
         return FolderSource(
-            Path(self.path),
+            folder,
             split_list=self.split,
             required=tuple(dict.fromkeys(drawn_from.get(name, name) for name in self.conditions)),
             test_fraction=self.test_fraction,
@@ -328,9 +332,13 @@ class VideoDataModule(LightningDataModule):
         return self._listed_pairs(self.pairs)
 
     def _listed_pairs(self, name: str) -> list[Pair]:
-        source = self.source
-        if not isinstance(source, FolderSource):
-            raise OptionError(f"`pairs: {name}` needs a data folder; generated people know `pairs: {CROSS_IDENTITY}`")
+        self.prepare_data()  # opens the folder
+        source = self._folder
+        if source is None or self.later_motion is not None:
+            raise OptionError(
+                f"`pairs: {name}` needs a data folder whose clips are whole; generated people and `later_motion` know "
+                f"`pairs: {CROSS_IDENTITY}`"
+            )
         inside = source.folder / name
         path = inside if inside.is_file() else Path(name)
         pairs: list[Pair] = []

@@ -4,7 +4,9 @@ from torch.nn import functional as F
 
 
 class AntiAliasDownsample(nn.Module):
-    """Gaussian blur, then every (1 / scale)-th pixel from the first on: (N, C, H, W) -> (N, C, H scale, W scale).
+    """Gaussian blur, then every n-th pixel from the first on: (N, C, H, W) -> (N, C, H / n, W / n).
+
+    n is 1 / scale, rounded down: a scale between a half and one blurs only.
 
     Slicing instead of a nearest ``interpolate``: with the latter training diverges (the official code's own finding).
     """

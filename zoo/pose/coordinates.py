@@ -42,8 +42,8 @@ def snapped(pixels: Tensor, dtype: torch.dtype) -> Tensor:
     What cuts fractions off, as the official drawing does, would land one pixel lower.
 
     Args:
-        pixels: (..., K, 3) float64 with x, y in pixels and confidence.
-        dtype: Of the poses that they come from.
+        pixels: (..., K, 3) with x, y in pixels and confidence.
+        dtype: Of the poses that they come from, which may have been less precise.
 
     Returns:
         The same shape, with x, y on a grid of 2^-30 pixels for float64, else 2^-10.

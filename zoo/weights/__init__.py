@@ -1,12 +1,5 @@
 """Weights: our own files, foreign checkpoints read safely, and the networks that metrics and losses need."""
 
-from zoo.weights.checkpoint import (
-    WeightsError,
-    load_weights,
-    read_foreign,
-    save_weights,
-    trained_size,
-    trained_stretched,
-)
+from zoo.weights.checkpoint import TrainedOn, WeightsError, load_weights, read_foreign, save_weights, trained_on
 
-__all__ = ["WeightsError", "load_weights", "read_foreign", "save_weights", "trained_size", "trained_stretched"]
+__all__ = ["TrainedOn", "WeightsError", "load_weights", "read_foreign", "save_weights", "trained_on"]

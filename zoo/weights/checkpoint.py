@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
@@ -140,8 +140,9 @@ def without_unfitting(module: Publishable, tensors: dict[str, Tensor], networks:
     own = module.state_dict()
     for network in networks:
         given = {key: tensor for key, tensor in tensors.items() if key.startswith(f"{network}.")}
+        wanted = {key for key in own if key.startswith(f"{network}.") and not key.endswith(".num_batches_tracked")}
         wrong = [key for key, tensor in given.items() if key not in own or own[key].shape != tensor.shape]
-        if wrong:
+        if given and (wrong := [*wrong, *(wanted - given.keys())]):
             rank_zero_warn(
                 f"the file's {network} isn't of the make that {type(module).__name__} has here (see {min(wrong)!r}); "
                 "it is left out, which only further training would notice"
@@ -168,22 +169,32 @@ def method_of(path: str | Path) -> str:
     return str(_read_pickle(path).get("hyper_parameters", {}).get("_class_path", ""))
 
 
-def trained_size(path: str | Path) -> tuple[int, int] | None:
-    """Height and width of the pictures that weights were trained on, where the file says it."""
-    path = Path(path)
-    if _is_safetensors(path):
-        match = re.fullmatch(r"(\d+)x(\d+)", read_metadata(path).get("size", ""))
-        return (int(match[1]), int(match[2])) if match else None
-    size = _read_pickle(path).get("datamodule_hyper_parameters", {}).get("size")
-    return (size, size) if isinstance(size, int) else size and (size[0], size[1])
+class TrainedOn(NamedTuple):
+    """The data of a training, as far as what animation has to do alike.
+
+    Attributes:
+        size: Height and width of the pictures; None where the file doesn't say it.
+        is_stretched: Whether their aspect was changed (``data.fit: stretch``).
+        has_drawn_surfaces: Whether surface maps were drawn around poses (``data.surfaces: skeleton``).
+    """
+
+    size: tuple[int, int] | None
+    is_stretched: bool
+    has_drawn_surfaces: bool
 
 
-def trained_stretched(path: str | Path) -> bool:
-    """Whether the pictures that weights were trained on had their aspect changed (``data.fit: stretch``)."""
+def trained_on(path: str | Path) -> TrainedOn:
+    """What weights were trained on, by what their file says: metadata, or a checkpoint's options of the data."""
     path = Path(path)
     if _is_safetensors(path):
-        return read_metadata(path).get("fit") == "stretch"
-    return _read_pickle(path).get("datamodule_hyper_parameters", {}).get("fit") == "stretch"
+        said: Mapping[str, Any] = read_metadata(path)
+        match = re.fullmatch(r"(\d+)x(\d+)", said.get("size", ""))
+        size = (int(match[1]), int(match[2])) if match else None
+    else:
+        said = _read_pickle(path).get("datamodule_hyper_parameters", {})
+        side = said.get("size")
+        size = (side, side) if isinstance(side, int) else side and (side[0], side[1])
+    return TrainedOn(size, said.get("fit") == "stretch", said.get("surfaces") == "skeleton")
 
 
 def read_foreign(path: str | Path) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class DeepSpatialFace(DeepSpatialAnimation):
     def structure(self, pose: Tensor, skeleton: Skeleton, pictures: Tensor) -> Tensor:
         """Edges, distances and labels, (N, 16, H, W); drawn on the processor."""
         height, width = pictures.shape[-2:]
-        points = snapped(to_pixels(pose.double(), (height, width)), pose.dtype)[..., :2].long().cpu().numpy()
+        points = snapped(to_pixels(pose, (height, width)), pose.dtype)[..., :2].long().cpu().numpy()
         weights = torch.tensor(_GREY, device=pictures.device)[:, None, None]
         grey = (((pictures * 255).round().long() * weights).sum(1) + 32768) >> 16
         empty = np.zeros((face_structure.CHANNELS, height, width), np.float32)

@@ -183,8 +183,8 @@ def _cut_off(start: Point, end: Point, height: int, width: int) -> _Edge:
             first = _moved_inside(first, last, axis, highest)
             last = _moved_inside(last, first, axis, highest)
     seen = None if _outside(first, height, width) or _outside(last, height, width) else (first, last)
-    if first[1] == last[1]:  # too little is left to tell a slope
-        first, last = start, end
+    if first[1] == last[1]:  # too little is left to tell a slope: rows of the whole edge, columns of what is left
+        first, last = (first[0], start[1]), (last[0], end[1])
     return _Edge(first, last, top, bottom, seen)
 
 

@@ -37,13 +37,9 @@ def draw_heatmaps(pose: Tensor, height: int, width: int, sigma: float, truncate:
 
     Official: positions are cut down to whole pixels for the image version.
     """
-    points = _whole_pixels(pose, height, width) if truncate else to_pixels(pose, (height, width))[..., :2]
-    return gaussian_heatmaps(points, pose[..., 2] > 0, height, width, sigma)
-
-
-def _whole_pixels(pose: Tensor, height: int, width: int) -> Tensor:
-    """Positions (N, K, 2), cut down to whole pixels."""
-    return snapped(to_pixels(pose.double(), (height, width)), pose.dtype)[..., :2].trunc().to(pose.dtype)
+    pixels = to_pixels(pose, (height, width))
+    points = (snapped(pixels, pose.dtype) if truncate else pixels)[..., :2]
+    return gaussian_heatmaps(points, pose[..., 2] > 0, height, width, sigma, truncate)
 
 
 def draw_skeleton(pose: Tensor, limbs: Limbs, height: int, width: int) -> Tensor:
@@ -63,7 +59,7 @@ def draw_skeleton(pose: Tensor, limbs: Limbs, height: int, width: int) -> Tensor
     Returns:
         (N, 3, height, width), whole numbers in 0 ... 255.
     """
-    joints = _whole_pixels(pose, height, width)
+    joints = snapped(to_pixels(pose, (height, width)), pose.dtype)[..., :2].trunc()
     present = pose[..., 2] > 0
     rows = torch.arange(height, device=pose.device, dtype=pose.dtype)[:, None]
     columns = torch.arange(width, device=pose.device, dtype=pose.dtype)

@@ -18,7 +18,8 @@ class LossWeights(TypedDict, total=False):
         discriminator_gan: Adversarial term of the discriminator.
         feature_matching: One weight for each discriminator block.
         equivariance: Keypoints follow a known deformation.
-        cross: The whole cross-identity pass, after its warm-up; 0 trains by self-reconstruction alone.
+        cross: The cross-identity pass after its warm-up, but for its equivariance, which keeps its own weight; 0 trains
+            by self-reconstruction alone.
         mask: Keeps the foreground small: mean of the mask.
     """
 
