@@ -832,6 +832,13 @@ class TestDenoiser:
         assert cleaned.shape == (2, frames, len(cleaner.skeleton.joints), 3)
         assert cleaned.isfinite().all()
 
+    def test_a_person_elsewhere_and_of_another_size_is_cleaned_alike(self):
+        cleaner = TrackCleaner("body_18", channels=8).eval()
+        track = swinging(1, 104, 3)
+        track[0, 50:55, 3] = 0
+        moved = torch.cat([0.4 * track[..., :2] + torch.tensor([0.3, -0.2]), track[..., 2:]], -1) * (track[..., 2:] > 0)
+        close(cleaner.positions(moved), 0.4 * cleaner.positions(track) + torch.tensor([0.3, -0.2]), 1e-5)
+
     def test_windows_are_those_of_the_network(self):
         """Frames 30 to 53 of a clip of 54: the last window, whose end is repeated."""
         cleaner = TrackCleaner("body_18", channels=4).eval()

@@ -108,7 +108,8 @@ class TrackCleaner(nn.Module):
     """Motion extraction for whole tracks of poses.
 
     Args:
-        layout: ``body_18``: BODY_18 in and out. ``human36m_17``: COCO-17 in, Human3.6M-17 out, as published.
+        layout: ``body_18``: BODY_18 in and out, with each window's person moved to the centre and to one size.
+            ``human36m_17``: COCO-17 in, Human3.6M-17 out, as published.
         channels: Width of the network.
         layers: Its receptive field is 3^layers frames.
         dropout: Share of features dropped in training.
@@ -154,18 +155,44 @@ class TrackCleaner(nn.Module):
         Returns:
             (N, T - 2 context, K, 2): x, y in [-1, 1] as in the batch.
         """
-        y, x = self.network(self._coordinates(windows)).unflatten(1, (2, -1)).unbind(1)  # N, K, T each
-        return torch.stack([x, y], -1).transpose(1, 2) + _HALF_PIXEL
-
-    def _coordinates(self, pose: Tensor) -> Tensor:
-        """Poses (N, T, 18, 3) as the network wants them: (N, 2 K, T), all y, then all x.
-
-        Official: a missing joint is at -1, the picture's corner; a frame without any joint is all 0, its centre.
-        """
         if self.skeleton is HUMAN36M_17:
-            pose = convert_pose(pose, BODY_18, COCO_17)
-        present = pose[..., 2:] > 0
-        somebody = present.any(-2, keepdim=True)
-        missing = torch.where(somebody, -torch.ones_like(pose[..., :2]), torch.zeros_like(pose[..., :2]))
-        x, y = torch.where(present, pose[..., :2] - _HALF_PIXEL, missing).unbind(-1)
-        return torch.cat([y, x], -1).transpose(1, 2)
+            return self._extracted(_published_coordinates(windows)) + _HALF_PIXEL
+        centre, size = _centre_and_size(windows)
+        return self._extracted((windows[..., :2] - centre) / size * (windows[..., 2:] > 0)) * size + centre
+
+    def _extracted(self, coordinates: Tensor) -> Tensor:
+        """What the network makes of coordinates (N, T, K, 2): (N, T - 2 context, K, 2)."""
+        x, y = coordinates.unbind(-1)
+        y, x = self.network(torch.cat([y, x], -1).transpose(1, 2)).unflatten(1, (2, -1)).unbind(1)  # N, K, T each
+        return torch.stack([x, y], -1).transpose(1, 2)
+
+
+def _centre_and_size(windows: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each window's person is and how large, over all joints and frames.
+
+    The network's norms, which reach over the window, forget both, and it is slow to tell them from its descriptor. The
+    published one needn't: it was trained on people of one size, in the middle.
+
+    Args:
+        windows: (N, T, 18, 3).
+
+    Returns:
+        (N, 1, 1, 2) and (N, 1, 1, 1), in the batch's units.
+    """
+    present = (windows[..., 2:] > 0).to(windows.dtype)
+    count = present.sum((1, 2), keepdim=True).clamp(min=1)
+    centre = (windows[..., :2] * present).sum((1, 2), keepdim=True) / count
+    spread = ((windows[..., :2] - centre).square() * present).sum((1, 2, 3), keepdim=True) / (2 * count)
+    return centre, spread.sqrt().clamp(min=1e-3)
+
+
+def _published_coordinates(pose: Tensor) -> Tensor:
+    """Poses (N, T, 18, 3) of BODY_18 as the published network wants them: COCO-17, (N, T, 17, 2).
+
+    Official: a missing joint is at -1, the picture's corner; a frame without any joint is all 0, its centre.
+    """
+    pose = convert_pose(pose, BODY_18, COCO_17)
+    present = pose[..., 2:] > 0
+    somebody = present.any(-2, keepdim=True)
+    missing = torch.where(somebody, -torch.ones_like(pose[..., :2]), torch.zeros_like(pose[..., :2]))
+    return torch.where(present, pose[..., :2] - _HALF_PIXEL, missing)
