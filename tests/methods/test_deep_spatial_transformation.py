@@ -600,6 +600,36 @@ class TestStages:
         assert terms.keys() == losses.PUBLISHED["all"].keys() - {name}
         assert ("discriminator" in [phase.name for phase in method.phases]) == (name != "adversarial")
 
+    @pytest.mark.parametrize("version", [DeepSpatialTransformation, DeepSpatialAnimation])
+    def test_initial_weights_are_orthogonal(self, version):
+        """The generator's with the gain asked for, the discriminator's always with the published one."""
+        method = version(**SMALL, init_gain=0.5)
+        for network, gain in ((method.generator, 0.5), (method.discriminator, 0.02)):
+            assert_orthogonal(network, gain)
+        assert_orthogonal(version(**SMALL).generator, 0.02)
+
+    def test_rates_fall_after_milestones(self):
+        method = DeepSpatialTransformation(**SMALL, milestones=[1, 3])
+        optimizers, schedulers = method.configure_optimizers()
+        rates = []
+        for _ in range(4):
+            rates.append([optimizer.param_groups[0]["lr"] for optimizer in optimizers])
+            for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
+                optimizer.step()
+                scheduler.step()
+        published = torch.tensor([1e-5, 1e-4])  # discriminator, generator
+        expected = published * torch.tensor([1, 0.1, 0.1, 0.01])[:, None]
+        torch.testing.assert_close(torch.tensor(rates), expected)
+
+
+def assert_orthogonal(network, gain):
+    weights = {name.removesuffix("_orig"): parameter for name, parameter in network.named_parameters()}
+    filters = [weight.flatten(1) for name, weight in weights.items() if name.endswith("weight") and weight.ndim == 4]
+    assert filters
+    for rows in filters:
+        product = rows @ rows.mT if len(rows) <= rows.shape[1] else rows.mT @ rows
+        torch.testing.assert_close(product, gain**2 * torch.eye(len(product)), rtol=0, atol=1e-5)
+
 
 ANIMATIONS = {
     "animation": (DeepSpatialAnimation, random_batch),

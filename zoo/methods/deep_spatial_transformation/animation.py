@@ -14,7 +14,14 @@ from zoo.methods.deep_spatial_transformation.explanation import show_rendered
 from zoo.methods.deep_spatial_transformation.losses import LossWeights, Maps
 from zoo.methods.deep_spatial_transformation.module import show_structure
 from zoo.methods.deep_spatial_transformation.motion_extraction import Layout
-from zoo.methods.deep_spatial_transformation.networks import DanceGenerator, Frame, RecurrentGenerator, Rendered, Sizes
+from zoo.methods.deep_spatial_transformation.networks import (
+    DanceGenerator,
+    Frame,
+    RecurrentGenerator,
+    Rendered,
+    Sizes,
+    initialise,
+)
 from zoo.methods.deep_spatial_transformation.structure import COCO_LIMBS, draw_animation_structure
 from zoo.methods.deep_spatial_transformation.structured import Memory, StructureDriven, to_network, to_picture
 from zoo.nn.features import FeatureNetworkName
@@ -44,6 +51,8 @@ class DeepSpatialAnimation(StructureDriven):
         flow_layers: Its halvings.
         norm: Normalisation of the generator: ``instance`` as published, after which a picture's brightness and contrast
             are forgotten, or ``batch``, an option of the official code, which keeps them.
+        init_gain: Of the generator's orthogonal initial weights. The published 0.02 is for the published rate; rates of
+            1e-3 and more overwhelm such small weights in the first steps, and all features become alike.
         heatmap_sigma: Of the joints' Gaussians, in pixels; 6 at every size as published.
         chunk: Frames rendered between two optimiser steps.
         foreground: Sampling correctness counts on the subject only (as for iPER); training then needs masks.
@@ -54,6 +63,7 @@ class DeepSpatialAnimation(StructureDriven):
         loss_weights: Weights of the loss terms; those not named keep the published value.
         generator_learning_rate: Adam's, for the generator.
         discriminator_learning_rate: Adam's, for both discriminators.
+        milestones: Epochs after which both fall to a tenth; as published they stay.
         denoiser: Layout of the skeleton denoiser that comes with the weights; None without one, see
             ``attach_denoiser``.
         denoiser_channels: Its width.
@@ -80,6 +90,7 @@ class DeepSpatialAnimation(StructureDriven):
         flow_max_width: int = 256,
         flow_layers: int = 5,
         norm: Norm = "instance",
+        init_gain: float = 0.02,
         heatmap_sigma: float = 6.0,
         chunk: int = 6,
         foreground: bool = False,
@@ -90,6 +101,7 @@ class DeepSpatialAnimation(StructureDriven):
         loss_weights: LossWeights | None = None,
         generator_learning_rate: float = 1e-4,
         discriminator_learning_rate: float = 1e-5,
+        milestones: Sequence[int] = (),
         denoiser: Layout | None = None,
         denoiser_channels: int = 256,
         denoiser_layers: int = 4,
@@ -97,6 +109,7 @@ class DeepSpatialAnimation(StructureDriven):
     ) -> None:
         super().__init__()
         attention_levels, patch_sizes = tuple(attention_levels), tuple(patch_sizes)
+        milestones = tuple(milestones)
         self.save_hyperparameters()
         if denoiser and denoiser not in self.denoiser_layouts:
             raise OptionError(f"{type(self).__name__} takes no denoiser of layout {denoiser}")
@@ -104,6 +117,7 @@ class DeepSpatialAnimation(StructureDriven):
         self.configure_losses()
         self.configure_denoiser()
         self.generator = self.build_generator(self.sizes)
+        initialise(self.generator, init_gain)
         judged = (discriminator_width, discriminator_max_width, discriminator_layers)
         self.discriminator = Discriminator(3, *judged)
         self.video_discriminator = self.build_video_discriminator(*judged)

@@ -12,7 +12,7 @@ from zoo.methods.deep_spatial_transformation.discriminators import Discriminator
 from zoo.methods.deep_spatial_transformation.explanation import show_rendered
 from zoo.methods.deep_spatial_transformation.losses import LossWeights, Stage
 from zoo.methods.deep_spatial_transformation.motion_extraction import Layout
-from zoo.methods.deep_spatial_transformation.networks import Frame, PoseGenerator, Rendered
+from zoo.methods.deep_spatial_transformation.networks import Frame, PoseGenerator, Rendered, initialise
 from zoo.methods.deep_spatial_transformation.structure import draw_heatmaps
 from zoo.methods.deep_spatial_transformation.structured import Memory, StructureDriven, to_network, to_picture
 from zoo.nn.features import FeatureNetworkName
@@ -43,6 +43,8 @@ class DeepSpatialTransformation(StructureDriven):
         flow_layers: Its halvings.
         norm: Normalisation of the generator: ``instance`` as published, after which a picture's brightness and contrast
             are forgotten, or ``batch``, an option of the official code, which keeps them.
+        init_gain: Of the generator's orthogonal initial weights. The published 0.02 is for the published rate; rates of
+            1e-3 and more overwhelm such small weights in the first steps, and all features become alike.
         heatmap_sigma: Of the joints' Gaussians, in pixels; 6 at every size as published.
         discriminator_width: Channels of the discriminator after the first halving.
         discriminator_max_width: Of its widest map.
@@ -51,6 +53,7 @@ class DeepSpatialTransformation(StructureDriven):
         loss_weights: Weights of the loss terms; those not named keep the stage's published value.
         generator_learning_rate: Adam's, for the generator and for the flow estimator alone.
         discriminator_learning_rate: Adam's, for the discriminator.
+        milestones: Epochs after which both fall to a tenth; as published they stay.
         denoiser: Layout of the skeleton denoiser that comes with the weights; None without one, see
             ``attach_denoiser``.
         denoiser_channels: Its width.
@@ -75,6 +78,7 @@ class DeepSpatialTransformation(StructureDriven):
         flow_max_width: int = 256,
         flow_layers: int = 5,
         norm: Norm = "instance",
+        init_gain: float = 0.02,
         heatmap_sigma: float = 6.0,
         discriminator_width: int = 32,
         discriminator_max_width: int = 128,
@@ -83,6 +87,7 @@ class DeepSpatialTransformation(StructureDriven):
         loss_weights: LossWeights | None = None,
         generator_learning_rate: float = 1e-4,
         discriminator_learning_rate: float = 1e-5,
+        milestones: Sequence[int] = (),
         denoiser: Layout | None = None,
         denoiser_channels: int = 256,
         denoiser_layers: int = 4,
@@ -90,11 +95,13 @@ class DeepSpatialTransformation(StructureDriven):
     ) -> None:
         super().__init__()
         attention_levels, patch_sizes = tuple(attention_levels), tuple(patch_sizes)
+        milestones = tuple(milestones)
         self.save_hyperparameters()
         self.sizes = self.configure_sizes(structure_channels=18)
         self.configure_losses()
         self.configure_denoiser()
         self.generator = PoseGenerator(self.sizes)
+        initialise(self.generator, init_gain)
         self.discriminator = Discriminator(3, discriminator_width, discriminator_max_width, discriminator_layers)
         if stage == "flow":
             self.phases = (Phase("flow", ("generator.flow_net",)),)

@@ -394,7 +394,6 @@ class PoseGenerator(nn.Module):
         self.source = sizes.source_encoder()
         self.target = sizes.renderer(("attn",))
         self.flow_net = sizes.flow_estimator(3 + 2 * sizes.structure_channels)
-        initialise(self)
 
     def forward(self, source: Frame, features: list[Tensor], structure: Tensor) -> Rendered:
         """Renders the source in another pose.
@@ -448,7 +447,6 @@ class DanceGenerator(RecurrentGenerator):
         super().__init__(sizes)
         self.flow_net_previous = sizes.flow_estimator(3 + 2 * sizes.structure_channels)
         self.flow_net_reference = sizes.flow_estimator(3 + 2 * sizes.structure_channels)
-        initialise(self)
 
     def motions(self, reference: Frame, previous: Frame, structure: Tensor) -> tuple[Motions, ...]:
         return *self.flow_net_previous(*previous, structure), *self.flow_net_reference(*reference, structure)
@@ -460,14 +458,13 @@ class FaceGenerator(RecurrentGenerator):
     def __init__(self, sizes: Sizes) -> None:
         super().__init__(sizes)
         self.flow_net = sizes.flow_estimator(2 * 3 + 3 * sizes.structure_channels, branches=2)
-        initialise(self)
 
     def motions(self, reference: Frame, previous: Frame, structure: Tensor) -> tuple[Motions, ...]:
         return self.flow_net(structure, *previous, *reference)
 
 
-def initialise(network: nn.Module) -> None:
-    """Orthogonal weights of gain 0.02 and biases of zero, as published."""
+def initialise(network: nn.Module, gain: float = 0.02) -> None:
+    """Orthogonal weights and biases of zero; the default gain is the published one."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d):
             # The weight is the parameter that is no bias: spectral normalisation calls it `weight_orig`.
@@ -475,4 +472,4 @@ def initialise(network: nn.Module) -> None:
                 if name == "bias":
                     nn.init.zeros_(parameter)
                 else:
-                    nn.init.orthogonal_(parameter, 0.02)
+                    nn.init.orthogonal_(parameter, gain)

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Adam
+from torch.optim.lr_scheduler import MultiStepLR
 
 from zoo.adversarial import AdversarialTraining
 from zoo.base import MotionOptions
@@ -276,9 +277,10 @@ class StructureDriven(AdversarialTraining, ABC):
         return Adam(parameters, lr=self.hparams[rate], betas=ADAM_BETAS)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """One Adam per phase; learning rates stay."""
+        """One Adam per phase."""
         rates = {"discriminator": "discriminator_learning_rate"}
-        return [self.adam(*p.trains, rate=rates.get(p.name, "generator_learning_rate")) for p in self.phases]
+        optimizers = [self.adam(*p.trains, rate=rates.get(p.name, "generator_learning_rate")) for p in self.phases]
+        return optimizers, [MultiStepLR(o, list(self.hparams["milestones"]), gamma=0.1) for o in optimizers]
 
     # ------------------------------------------------------------------ inference
 
