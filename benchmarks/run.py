@@ -116,7 +116,8 @@ def attempt(job: Job, settings: Settings) -> str:
 
 
 def is_finished(path: Path, job: Job) -> bool:
-    """Whether a valid result of the job's protocol, as it is now, lies there, and nothing more could be measured.
+    """Whether a valid result of the job lies there, with protocol and recipe as they are now, and nothing more could be
+    measured.
 
     What was skipped for want of a network that has been installed since is measured with the weights that there are.
     """
@@ -127,6 +128,9 @@ def is_finished(path: Path, job: Job) -> bool:
     except ResultError:
         return False
     if result["protocol"]["hash"] != job.protocol.hash:
+        return False
+    training = result["training"]
+    if training and "config" in training and training["config"] != job.training():
         return False
     waiting = {name for name, why in result["evaluation"]["skipped"].items() if " install " in why}
     return not waiting or waiting <= build_measures(job.protocol.content).skipped.keys()

@@ -58,6 +58,7 @@ class Training(TypedDict):
     seconds: float  # of the whole fit by the clock, start-up and validation included, interruptions left out
     budget: str  # in words
     curve: dict[str, list[float | None]]  # `step`, and each logged term at these steps; None where it wasn't logged
+    config: NotRequired[dict[str, Any]]  # what `zoo fit` was given, without folders; the first results lack it
 
 
 @with_config(_OPEN)

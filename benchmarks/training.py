@@ -56,7 +56,7 @@ def train(job: Job, settings: Settings, device: str) -> Trained:
             precision = config["trainer"].get("precision", "32-true")
             write_json(finished, {"seconds": seconds, "steps": config["trainer"]["max_steps"], "precision": precision})
         done = json.loads(finished.read_text("utf-8"))
-    return Trained(_newest(folder, "weights.safetensors"), _describe(folder, done, device))
+    return Trained(_newest(folder, "weights.safetensors"), _describe(folder, done, device) | {"config": job.training()})
 
 
 @contextmanager

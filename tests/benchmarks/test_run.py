@@ -95,6 +95,8 @@ def test_results_hold_what_they_should(whole):
     ]
     copy, method, oracle = found.values()
     assert method["training"]["steps"] == 20
+    assert method["training"]["config"]["trainer"]["max_steps"] == 20
+    assert method["training"]["config"]["model"]["class_path"] == "FirstOrderMotionModel"
     assert method["training"]["curve"]["step"][-1] >= 19
     assert any(value is not None for value in method["training"]["curve"]["val/l1"])
     assert method["evaluation"]["expected"] == method["evaluation"]["measured"] == 4
@@ -118,6 +120,18 @@ def test_finished_runs_are_not_repeated(whole):
     output = run(whole, "--methods", "copy_source", "oracle", FOMM)
     assert output.count("finished before") == 3
     assert [(path.stat().st_mtime_ns, path.read_bytes()) for path in files] == before
+
+
+@pytest.mark.slow
+def test_a_changed_recipe_is_run_again(whole, tmp_path):
+    (job,), _ = find_jobs(Suite((read_protocol(tiny_protocol.write(tmp_path)),)), [FOMM])
+    path = next((whole / "results").rglob("first_order*.json"))
+    assert is_finished(path, job)
+    result = json.loads(path.read_text())
+    result["training"]["config"]["model"]["init_args"]["num_keypoints"] += 1
+    other = tmp_path / path.name
+    other.write_text(json.dumps(result))
+    assert not is_finished(other, job)
 
 
 @pytest.mark.slow
