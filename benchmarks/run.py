@@ -116,8 +116,7 @@ def attempt(job: Job, settings: Settings) -> str:
 
 
 def is_finished(path: Path, job: Job) -> bool:
-    """Whether a valid result of the job lies there, with protocol and recipe as they are now, and nothing more could be
-    measured.
+    """Whether a valid result of the job, its protocol and recipe as they are now, lies there, and is complete.
 
     What was skipped for want of a network that has been installed since is measured with the weights that there are.
     """
