@@ -50,13 +50,14 @@ def train(job: Job, settings: Settings, device: str) -> Trained:
     with _alone(folder / "lock") as lock:
         finished = folder / "finished.json"
         if not finished.is_file():
-            config["data"] |= {key: job.protocol.data_options(settings.data)[key] for key in ("path", "split")}
-            config["trainer"] |= {"default_root_dir": str(folder), "accelerator": device}
-            seconds = _fit(folder, config, lock)
+            data = {key: job.protocol.data_options(settings.data)[key] for key in ("path", "split")}
+            trainer = {"default_root_dir": str(folder), "accelerator": device}
+            here = {"data": config["data"] | data, "trainer": config["trainer"] | trainer}
+            seconds = _fit(folder, config | here, lock)
             precision = config["trainer"].get("precision", "32-true")
             write_json(finished, {"seconds": seconds, "steps": config["trainer"]["max_steps"], "precision": precision})
         done = json.loads(finished.read_text("utf-8"))
-    return Trained(_newest(folder, "weights.safetensors"), _describe(folder, done, device) | {"config": job.training()})
+    return Trained(_newest(folder, "weights.safetensors"), _describe(folder, done, device, config))
 
 
 @contextmanager
@@ -102,13 +103,14 @@ def _spent(clock: Path, checkpoints: list[Path]) -> float:
     return before["spent"] + max(0.0, checkpoints[-1].stat().st_mtime - before["started"])
 
 
-def _describe(folder: Path, done: dict[str, Any], device: str) -> Training:
+def _describe(folder: Path, done: dict[str, Any], device: str, config: dict[str, Any]) -> Training:
     steps, seconds, precision = done["steps"], done["seconds"], done["precision"]
     return {
         "steps": steps,
         "seconds": round(seconds, 1),
         "budget": f"{steps} steps in {precision}, {seconds / 60:.1f} minutes on one {device} device, from scratch",
         "curve": read_curve(folder),
+        "config": config,
     }
 
 
