@@ -14,7 +14,6 @@ class LossWeights(TypedDict, total=False):
 
     Attributes:
         perceptual: One weight for each tapped layer of the perceptual network.
-        reconstruction: Mean absolute difference of the pictures, at each scale of the pyramid.
         generator_gan: Adversarial term of the generator; 0 leaves the discriminator untrained.
         discriminator_gan: Adversarial term of the discriminator.
         feature_matching: One weight for each discriminator block.
@@ -25,7 +24,6 @@ class LossWeights(TypedDict, total=False):
     """
 
     perceptual: list[float]
-    reconstruction: float
     generator_gan: float
     discriminator_gan: float
     feature_matching: list[float]
@@ -36,7 +34,6 @@ class LossWeights(TypedDict, total=False):
 
 DEFAULTS: LossWeights = {
     "perceptual": [10, 10, 10, 10, 10],
-    "reconstruction": 0,
     "generator_gan": 1,
     "discriminator_gan": 1,
     "feature_matching": [10, 10, 10, 10],
