@@ -1,6 +1,7 @@
 """Running jobs: each in a process of its own, finished ones never again."""
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -8,8 +9,9 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from datetime import UTC, datetime
 from importlib.metadata import version
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
@@ -63,13 +65,25 @@ def run_here(jobs: Sequence[Job], settings: Settings) -> list[Outcome]:
     """Runs jobs one after the other, each in a fresh process, whose crash is its own."""
     outcomes = []
     for job in jobs:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=end_with_parent) as fresh:
             try:
                 problem = fresh.submit(attempt, job, settings).result()
             except BrokenProcessPool:
                 problem = "its process died (killed, or out of memory)"
         outcomes.append((job.label, problem))
     return outcomes
+
+
+def end_with_parent() -> None:
+    """Ends this process as soon as the one that started it is gone: nobody would know that it goes on."""
+    parent = parent_process()
+    assert parent is not None
+
+    def wait_and_end() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=wait_and_end, daemon=True).start()
 
 
 def run_on_ray(jobs: Sequence[Job], settings: Settings, address: str) -> list[Outcome]:

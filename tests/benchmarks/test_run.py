@@ -122,6 +122,40 @@ def test_finished_runs_are_not_repeated(whole):
     assert [(path.stat().st_mtime_ns, path.read_bytes()) for path in files] == before
 
 
+LONG_JOB = """
+import sys, time
+from types import SimpleNamespace
+from benchmarks import run
+
+def long(job, settings):
+    print("begun", flush=True)
+    time.sleep(20)
+    open(settings, "w").close()
+
+if __name__ == "__main__":
+    run.attempt = long
+    run.run_here([SimpleNamespace(label="long")], sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_nothing_running(tmp_path):
+    script, finished = tmp_path / "job.py", tmp_path / "finished"
+    script.write_text(LONG_JOB)
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(finished)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+    assert process.stdout.readline() == "begun\n"
+    process.kill()
+    output, _ = process.communicate(timeout=120)  # until the job's process has closed it, too
+    assert output == ""
+    assert not finished.exists()
+
+
 @pytest.mark.slow
 def test_a_changed_recipe_is_run_again(whole, tmp_path):
     (job,), _ = find_jobs(Suite((read_protocol(tiny_protocol.write(tmp_path)),)), [FOMM])
