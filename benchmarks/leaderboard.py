@@ -1,5 +1,6 @@
 """The leaderboard as files: results in, ``LEADERBOARD.md`` and ``leaderboard.html`` out."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -105,8 +106,9 @@ def overview(board: Board, methods: Sequence[str] = ()) -> str:
 
     Args:
         board: The whole table.
-        methods: Whose rows, with budget and machine; by default everybody's, without.
+        methods: Whose rows, with budget and machine; by default everybody's, with the recipe where there are several.
     """
+    rows_of = Counter(entry.title for entry in board.entries)
     columns = [column for key in _OVERVIEW_COLUMNS for column in board.columns if column.key == key]
     rows = [["method", *(column.label for column in columns)], ["---", *("---:" for _ in columns)]]
     for entry in board.entries:
@@ -115,6 +117,8 @@ def overview(board: Board, methods: Sequence[str] = ()) -> str:
         name = f"{entry.title}{' (baseline)' if entry.kind == 'baseline' else ''}"
         if methods and entry.kind != "baseline":
             name += f", {entry.made_by}"
+        elif rows_of[entry.title] > 1:
+            name += f", {entry.results[0]['method']['recipe'] or entry.made_by}"
         row = [_escaped(name)]
         for column in columns:
             cell = entry.cells[column.key]

@@ -573,6 +573,15 @@ def test_the_browser_plays_the_videos(board, videos, tmp_path):
     assert 'data-paused="true"' in document
 
 
+def test_pages_tell_recipes_of_a_method_apart():
+    other = made_up("dwnet", quality=2)
+    other["method"]["recipe"] = "synthetic-64-skeleton"
+    board = build_board([made_up("dwnet"), other, made_up("first_order_motion_model")])
+    shown = with_overviews(f"<!-- leaderboard: {board.name} -->\n<!-- end -->", [board])
+    names = {line.split("|")[1].strip() for line in shown.splitlines() if line.startswith("|")} - {"method", "---"}
+    assert names == {"Dwnet, synthetic-64", "Dwnet, synthetic-64-skeleton", "First Order Motion Model"}
+
+
 def test_pages_show_chosen_rows_with_their_budget(tmp_path):
     board = build_board([made_up("dwnet"), made_up("first_order_motion_model"), made_up("oracle", kind="baseline")])
     text = f"# Page\n<!-- leaderboard: {board.name} dwnet oracle -->\nold figures\n<!-- end -->\nbelow"
