@@ -151,6 +151,7 @@ def is_finished(path: Path, job: Job) -> bool:
 
 def run_job(job: Job, settings: Settings, device: torch.device) -> Result:
     """Trains where it is needed, measures cost and quality."""
+    code = commit()  # now: hours later another one may be checked out
     torch.set_float32_matmul_precision("highest")
     trained = train(job, settings, device.type) if job.training() else None
     measures = build_measures(job.protocol.content)
@@ -188,7 +189,7 @@ def run_job(job: Job, settings: Settings, device: torch.device) -> Result:
             "dataset": {"fingerprint": fingerprint},
             "versions": versions() | {name: version(name) for name in ("numpy", "scipy", "av", "decord2")},
             "machine": machine(device) | {"processor": processor()},
-            "commit": commit(),
+            "commit": code,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )
