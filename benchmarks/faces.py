@@ -1,0 +1,99 @@
+"""What the face stage of Everybody Dance Now is worth: faces of one model, with and without its face generator.
+
+``python -m benchmarks.faces WEIGHTS`` paints the later part of a dance (`synthetic-64-later-motion`, but larger)
+twice with the weights of a face stage. That stage trains nothing else: without the face generator they are the model of
+the stage before. The squares around faces are cut out of both and compared with the truth. LPIPS needs 31 pixels at
+least, more than a face has in a picture of 64 x 64; hence the larger ones.
+"""
+
+import argparse
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from benchmarks.evaluation import batches
+from benchmarks.metadata import RESULTS, machine_name, metadata
+from benchmarks.protocol import find_suite
+from benchmarks.statistics import compare, mean_interval
+from zoo.data import VideoDataModule
+from zoo.errors import OptionError
+from zoo.methods.everybody_dance_now import EverybodyDanceNow
+from zoo.methods.everybody_dance_now.faces import crop
+from zoo.metrics import L1, LPIPS, ClipMetric
+from zoo.report import sha256_of, write_json
+from zoo.weights import load_weights
+
+PROTOCOL = "synthetic-64-later-motion"
+METRICS: dict[str, type[ClipMetric]] = {"lpips_alex": LPIPS, "l1": L1}
+
+
+def main() -> None:
+    """Measures, prints and writes the result."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faces", description=__doc__.splitlines()[0])
+    parser.add_argument("weights", type=Path, help="of a face stage (zoo fit-stages, configs/everybody_dance_now/...)")
+    parser.add_argument("--size", type=int, default=256, help="pixels of a side of the pictures it was trained on")
+    parser.add_argument("--output", type=Path, help="the result's path; by default in benchmarks/results")
+    options = parser.parse_args()
+    method = load_weights(options.weights, EverybodyDanceNow)
+    data = open_data(options.size)
+    results = measure(method, data)
+    path = options.output or RESULTS / f"faces--{machine_name()}.json"
+    weights = {"sha256": sha256_of(method.inference_state()), "arguments": dict(method.hparams)}
+    write_json(path, metadata("faces", torch.get_num_threads()) | {"weights": weights, "size": options.size} | results)
+    for name, result in results["metrics"].items():
+        with_it, without = (sum(result[way]["per_clip"]) / results["clips"] for way in ("with", "without"))
+        print(f"{name} of faces: {with_it:.4f} with the face generator, {without:.4f} without")
+    print(path)
+
+
+def open_data(size: int) -> VideoDataModule:
+    """The protocol's clips, in pictures of another size."""
+    (protocol,) = find_suite(PROTOCOL).protocols
+    options = protocol.data_options(None) | {"size": size}
+    return VideoDataModule(**options, conditions=EverybodyDanceNow.conditions, workers=0)
+
+
+@torch.inference_mode()
+def measure(method: EverybodyDanceNow, data: VideoDataModule) -> dict[str, Any]:
+    """Faces against the true ones, with and without the face generator.
+
+    Args:
+        method: Weights of a face stage.
+        data: Clips of its subject.
+
+    Returns:
+        ``clips``, their number, and ``metrics``: of each its value per clip in both ways, the means' intervals, and how
+        the two compare.
+
+    Raises:
+        OptionError: The weights have no face generator.
+    """
+    if method.face_generator is None:
+        raise OptionError("these weights are of an earlier stage, without a face generator; train the face stage")
+    method.eval()
+    body = deepcopy(method)
+    body.face_generator = None
+    measured = {way: {name: metric() for name, metric in METRICS.items()} for way in ("with", "without")}
+    for number, batch in enumerate(tqdm(batches(data), desc="faces", unit="clip")):
+        size = batch["driving"].shape[-2:]
+        boxes = method.faces(batch["driving_pose"][0], size)
+        assert boxes is not None
+        true = crop(batch["driving"][0], boxes)
+        for way, model in (("with", method), ("without", body)):
+            faces: Tensor = crop(model.test_step(batch, number)[0], boxes)
+            for metric in measured[way].values():
+                metric.update(faces[None], true[None])
+    found: dict[str, Any] = {}
+    for name in METRICS:
+        values = {way: metrics[name].per_clip().tolist() for way, metrics in measured.items()}
+        found[name] = {way: {"per_clip": each, "interval": mean_interval(each, seed=0)} for way, each in values.items()}
+        found[name]["with_minus_without"] = vars(compare(values["with"], values["without"]))
+    return {"clips": len(values["with"]), "metrics": found}
+
+
+if __name__ == "__main__":
+    main()
