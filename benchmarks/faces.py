@@ -7,6 +7,7 @@ least, more than a face has in a picture of 64 x 64; hence the larger ones.
 """
 
 import argparse
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from zoo.report import sha256_of, write_json
 from zoo.weights import load_weights
 
 PROTOCOL = "synthetic-64-later-motion"
-METRICS: dict[str, type[ClipMetric]] = {"lpips_alex": LPIPS, "l1": L1}
+METRICS: dict[str, Callable[[], ClipMetric]] = {"lpips_alex": LPIPS, "l1": L1}
 
 
 def main() -> None:

@@ -114,3 +114,20 @@ def test_what_the_trainer_is_asked_not_to_do_is_left_out(switch, tmp_path):
     main(["fit", "--config", tiny, "--trainer.default_root_dir", str(tmp_path), *options])
     checkpoints = list(tmp_path.rglob("*.ckpt"))
     assert bool(checkpoints) == (switch != "enable_checkpointing")
+
+
+@pytest.mark.slow
+def test_training_and_testing_print_what_the_user_needs_and_no_more(tmp_path):
+    """One table of results, not Lightning's beside ours, and no warning that asks for nothing."""
+    tiny = ["--config", str(find_recipe("first_order_motion_model", "tiny")), "--trainer.default_root_dir", tmp_path]
+    done = [
+        zoo_command("fit", *map(str, tiny), "--trainer.max_steps", "2", "--checkpoint.every_n_train_steps", "1"),
+        zoo_command("test", *map(str, tiny), "--ckpt_path", "last", "--evaluator.metrics", "[l1]"),
+    ]
+    printed = [run.stdout + run.stderr for run in done]
+    assert [run.returncode for run in done] == [0, 0], printed
+    assert "weights for `zoo animate --weights`" in printed[0]
+    assert "every clip: " in printed[1]
+    for text in printed:
+        for noise in ("DataLoader 0", "LeafSpec", "saved_models", "dirpath has changed"):
+            assert noise not in text

@@ -48,7 +48,7 @@ class AnimationModule(LightningModule):
     """
 
     conditions: ClassVar[tuple[Condition, ...]] = ()
-    """Which of pose, iuv and mask the method needs; the data module loads exactly these."""
+    """Which of pose, iuv and mask the method needs to animate."""
 
     motion_options: ClassVar[frozenset[str]] = frozenset()
     """Names of the motion options beyond ``absolute`` that the method knows."""
@@ -67,6 +67,11 @@ class AnimationModule(LightningModule):
 
     official_files: ClassVar[tuple[str, ...]] = ()
     """Networks that the official code saves to files of their own, as ``latest_net_G.pth``; empty where one has all."""
+
+    @property
+    def training_conditions(self) -> tuple[Condition, ...]:
+        """Which of them the command line has loaded: what animation needs, and what the losses compare with besides."""
+        return self.conditions
 
     @property
     def size_multiple(self) -> int:

@@ -23,12 +23,21 @@ from zoo.weights.checkpoint import method_of
 
 LoggerName = Literal["csv", "tensorboard", "wandb"]
 
+_BESIDE_THE_POINT = (
+    "LightningCLI's args parameter",  # we are its command line
+    ".*LeafSpec.*is deprecated",  # between Lightning and torch
+    "Using ModelCheckpoint with manual optimization",  # checkpoints hold what a finished step left, and resume exactly
+    "The dirpath has changed",  # of a test, whose folder isn't the training's
+)
+"""Beginnings of warnings that whoever runs the command line can't do anything about."""
+
 
 def run(arguments: Sequence[str]) -> None:
     """Runs one of Lightning's commands with the zoo's parts."""
     discover()  # so that `--model FirstOrderMotionModel` is found by its class name
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
-    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")  # we are its command line
+    for message in _BESIDE_THE_POINT:
+        warnings.filterwarnings("ignore", message=message)
     AnimationCLI(
         AnimationModule,
         VideoDataModule,
@@ -60,9 +69,11 @@ class AnimationCLI(LightningCLI):
         parser.link_arguments("model", "data.conditions", compute_fn=_conditions, apply_on="instantiate")
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        """Checkpoints are read without unpickling objects, unless somebody asks for it."""
+        """Checkpoints are read without unpickling objects, unless somebody wants that; the evaluator prints results."""
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         parser.set_defaults({"weights_only": True})
+        if subcommand in ("validate", "test"):
+            parser.set_defaults({"verbose": False})
         return parser
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -170,7 +181,7 @@ def latest_checkpoint(folder: Path) -> Path:
 
 
 def _conditions(model: LightningModule) -> tuple[str, ...]:
-    return model.conditions if isinstance(model, AnimationModule) else ()
+    return model.training_conditions if isinstance(model, AnimationModule) else ()
 
 
 def _several_devices(config: Any) -> bool:

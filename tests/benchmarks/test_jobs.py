@@ -66,6 +66,13 @@ def test_methods_whose_conditions_are_missing_are_left_out(tmp_path):
     assert left_out == ["tiny: nearest_frame needs pose, which its clips don't have"]
 
 
+def test_the_animation_version_is_a_method_of_its_own(tmp_path):
+    """Its training may need masks, its animation doesn't; that is known of its class, before anything is built."""
+    suite = Suite((read_protocol(tiny_protocol.write(tmp_path, provides=["pose"])),))
+    (job,), _ = find_jobs(suite, [str(find_recipe("deep_spatial_transformation", "tiny-animation"))])
+    assert job.entry.title == "Deep Spatial Animation"
+
+
 def test_drawn_surfaces_need_poses_alone(tmp_path):
     recipes = [str(find_recipe("dwnet", name)) for name in ("synthetic-64", "synthetic-64-skeleton")]
     suite = Suite((read_protocol(tiny_protocol.write(tmp_path, provides=["pose"])),))

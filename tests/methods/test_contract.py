@@ -39,7 +39,7 @@ def build(config, **data):
     (method,) = [m for m in methods.discover().values() if m.__name__ == content["model"]["class_path"]]
     seed_everything(0)
     module = method(**content["model"]["init_args"])
-    return module, VideoDataModule(**content["data"] | {"conditions": module.conditions} | data)
+    return module, VideoDataModule(**content["data"] | {"conditions": module.training_conditions} | data)
 
 
 def trainer(folder, **options):

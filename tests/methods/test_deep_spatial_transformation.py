@@ -714,8 +714,8 @@ class TestRecurrentVersions:
 class TestAnimation:
     def test_masks_are_needed_while_training_only(self):
         method = DeepSpatialAnimation(**SMALL, foreground=True)
-        assert method.conditions == ("pose", "mask")
-        assert method.eval().conditions == ("pose",)
+        assert method.training_conditions == ("pose", "mask")
+        assert method.conditions == ("pose",)
 
     def test_correctness_counts_on_the_subject_only(self):
         seed_everything(0)
@@ -739,7 +739,7 @@ class TestAnimation:
         seed_everything(0)
         (version,) = [m for m in methods.discover().values() if m.__name__ == content["model"]["class_path"]]
         method = version(**content["model"]["init_args"])
-        data = VideoDataModule(**content["data"] | {"conditions": method.conditions, "evaluation_frames": 4})
+        data = VideoDataModule(**content["data"] | {"conditions": method.training_conditions, "evaluation_frames": 4})
         trainer = Trainer(accelerator="cpu", max_steps=2, logger=False, enable_checkpointing=False, limit_val_batches=1)
         trainer.fit(method, data)
         assert all(value.isfinite() for value in trainer.callback_metrics.values())

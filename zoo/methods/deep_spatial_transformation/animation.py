@@ -128,9 +128,9 @@ class DeepSpatialAnimation(StructureDriven):
             self.phases = (Phase("discriminator", ("discriminator", "video_discriminator")), *self.phases)
 
     @property
-    def conditions(self) -> tuple[Condition, ...]:  # type: ignore[override]
-        """Poses; masks too while training, where correctness counts on the subject only."""
-        return ("pose", "mask") if self.hparams["foreground"] and self.training else ("pose",)
+    def training_conditions(self) -> tuple[Condition, ...]:
+        """Poses; masks too where correctness counts on the subject only."""
+        return ("pose", "mask") if self.hparams["foreground"] else ("pose",)
 
     # ------------------------------------------------------------------ what the face version does otherwise
 
