@@ -113,9 +113,9 @@ def parser() -> argparse.ArgumentParser:
     illustrate.set_defaults(command=_illustrate)
 
     sweep = commands.add_parser(
-        "sweep", help="measure given weights as the number of sources, or the poses' noise, grows"
+        "sweep", help="measure given weights as the sources become more, the poses noisier, the driver smaller"
     )
-    sweep.add_argument("axis", choices=["sources", "pose_noise"], help="what changes")
+    sweep.add_argument("axis", choices=["sources", "pose_noise", "driver_size"], help="what changes")
     sweep.add_argument("weights", help="METHOD/TAG of weights that come with the zoo, or a weights file")
     sweep.add_argument("--denoiser", type=Path, help="weights of a SkeletonDenoiser: measures denoised poses, too")
     sweep.add_argument("--results", type=Path, default=RESULTS, help=f"folder of results (default: {RESULTS.name}/)")

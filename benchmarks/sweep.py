@@ -1,4 +1,4 @@
-"""How good given weights are as one thing changes: how many source frames there are, or how noisy the poses are."""
+"""How good given weights are as one thing changes: the number of source frames, the poses' noise, the driver's size."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from torch import Tensor
 from tqdm import tqdm
 from typing_extensions import TypedDict
 
@@ -25,6 +26,9 @@ from zoo.report import sha256_of, write_json
 from zoo.weights.reference import METHODS, find_reference_weights
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
+
+ASIDE = 0.3
+"""Towards where, on both axes of a picture that is 2 wide, smaller drivers stand."""
 
 
 @with_config(_STRICT)
@@ -104,19 +108,41 @@ def with_noisy_poses(method: AnimationModule, deviation: float) -> dict[str, Tak
     """
     if "pose" not in method.conditions:
         raise OptionError(f"{type(method).__name__} isn't driven by poses, whose noise would matter")
-    takes = {"poses as they are": Take(_noisy(method, deviation, MotionOptions()))}
+
+    def noisy(pose: Tensor, number: int) -> Tensor:
+        generator = torch.Generator().manual_seed(number)  # every take sees the same noise
+        noise = torch.randn(pose[..., :2].shape, generator=generator).to(pose) * (pose[..., 2:] > 0)
+        return torch.cat([pose[..., :2] + deviation * noise, pose[..., 2:]], -1)
+
+    takes = {"poses as they are": Take(_driven_by(method, noisy, MotionOptions()))}
     if "denoise" in method.motion_options:
-        takes["poses denoised"] = Take(_noisy(method, deviation, MotionOptions(denoise=True)))
+        takes["poses denoised"] = Take(_driven_by(method, noisy, MotionOptions(denoise=True)))
     return takes
 
 
-def _noisy(method: AnimationModule, deviation: float, options: MotionOptions) -> Animate:
-    def animate(batch: Batch, number: int) -> torch.Tensor:
-        pose = batch["driving_pose"]
-        generator = torch.Generator().manual_seed(number)  # every take sees the same noise
-        noise = torch.randn(pose[..., :2].shape, generator=generator).to(pose) * (pose[..., 2:] > 0)
-        noisy = torch.cat([pose[..., :2] + deviation * noise, pose[..., 2:]], -1)
-        return method.animate(Batch(**batch | {"driving_pose": noisy}), options)
+def with_another_driver(method: AnimationModule, size: float) -> dict[str, Take]:
+    """From driving poses as of a person of so many times the size who stands aside, as they are and fitted.
+
+    Raises:
+        OptionError: The method can't fit poses.
+    """
+    if "retarget" not in method.motion_options:
+        raise OptionError(f"{type(method).__name__} doesn't fit driving poses to the body that it shows")
+
+    def elsewhere(pose: Tensor, number: int) -> Tensor:
+        places = size * pose[..., :2] + (1 - size) * ASIDE
+        return torch.cat([places, pose[..., 2:]], -1)
+
+    return {
+        "poses as they are": Take(_driven_by(method, elsewhere, MotionOptions())),
+        "poses normalised": Take(_driven_by(method, elsewhere, MotionOptions(retarget=True))),
+    }
+
+
+def _driven_by(method: AnimationModule, change: Callable[[Tensor, int], Tensor], options: MotionOptions) -> Animate:
+    def animate(batch: Batch, number: int) -> Tensor:
+        poses = change(batch["driving_pose"], number)
+        return method.animate(Batch(**batch | {"driving_pose": poses}), options)
 
     return animate
 
@@ -137,7 +163,15 @@ POSE_NOISE = Axis(
     (0, 0.01, 0.02, 0.05),
     with_noisy_poses,
 )
-AXES = {axis.name: axis for axis in (SOURCES, POSE_NOISE)}
+DRIVER_SIZE = Axis(
+    "driver_size",
+    "size of the driver, the subject's is 1",
+    "synthetic-64-later-motion",
+    ("lpips_alex", "moving_l1"),
+    (1, 0.9, 0.8, 0.7),
+    with_another_driver,
+)
+AXES = {axis.name: axis for axis in (SOURCES, POSE_NOISE, DRIVER_SIZE)}
 """What can change, by name."""
 
 

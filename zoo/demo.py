@@ -25,7 +25,7 @@ MAGNIFICATION = 3
 def demo(output: str = "demo", steps: int = 1000, clips: int = 4) -> Path:
     """Trains First Order Motion on synthetic people, measures it, and shows people in pictures move.
 
-    Nothing is downloaded: the people are generated. It takes some minutes on two cores.
+    Nothing is downloaded: the people are generated. It takes about a quarter of an hour on two cores.
 
     Args:
         output: Folder for the run, its results and `animation.mp4`.

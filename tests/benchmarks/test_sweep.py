@@ -10,7 +10,18 @@ from benchmarks.evaluation import evaluate, open_data
 from benchmarks.measures import build_measures
 from benchmarks.metadata import RESULTS
 from benchmarks.protocol import find_suite
-from benchmarks.sweep import AXES, POSE_NOISE, SOURCES, pictures, read_sweep, sweep, table, with_sweeps, write
+from benchmarks.sweep import (
+    AXES,
+    DRIVER_SIZE,
+    POSE_NOISE,
+    SOURCES,
+    pictures,
+    read_sweep,
+    sweep,
+    table,
+    with_sweeps,
+    write,
+)
 from zoo.errors import FileError, OptionError
 from zoo.methods.deep_spatial_transformation import SkeletonDenoiser
 from zoo.weights import save_weights
@@ -56,6 +67,22 @@ def test_noise_reaches_the_method_and_not_the_truth(protocol, tmp_path):
             sweep(replace(axis, protocol=protocol, metrics=("l1",)), "first_order_motion_model/synthetic-64")
 
 
+def test_another_driver_is_another_pose_and_not_another_truth(protocol):
+    """Drivers of the subject's size are the driving poses themselves."""
+    found = sweep(replace(DRIVER_SIZE, protocol=protocol, metrics=("l1",), values=(1, 0.5)), POSED)
+    plain, smaller = (figure["value"] for figure in found["series"]["poses as they are"]["l1"])
+    assert plain == pytest.approx(plainly_measured(protocol, POSED))
+    assert smaller > plain * 1.01
+    with pytest.raises(OptionError, match="doesn't fit driving poses"):
+        sweep(replace(DRIVER_SIZE, protocol=protocol, metrics=("l1",)), RETRIEVING)
+
+
+def test_pose_normalisation_undoes_a_part_of_another_size():
+    found = sweep(replace(DRIVER_SIZE, metrics=("lpips_alex",), values=(0.7,)), "everybody_dance_now/synthetic-64")
+    as_they_are, normalised = (figures["lpips_alex"][0] for figures in found["series"].values())
+    assert normalised["high"] < as_they_are["low"]
+
+
 def test_what_was_found_is_written_read_and_shown(protocol, tmp_path):
     found = sweep(replace(SOURCES, protocol=protocol, metrics=("l1", "ssim"), values=(1, 2)), RETRIEVING)
     path, *drawn = write(found, tmp_path, tmp_path)
@@ -73,9 +100,7 @@ def test_what_was_found_is_written_read_and_shown(protocol, tmp_path):
         read_sweep(path)
 
 
-@pytest.mark.parametrize(
-    "path", [*RESULTS.glob("sources-*.json"), *RESULTS.glob("pose_noise-*.json")], ids=lambda path: path.name
-)
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.name)
 def test_the_committed_charts_are_what_the_committed_sweeps_say(path):
     found = read_sweep(path)
     for name, text in pictures(found).items():
