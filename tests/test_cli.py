@@ -12,6 +12,7 @@ from zoo.cli import FUNCTIONS, LIGHTNING_COMMANDS, main
 from zoo.errors import FileError
 from zoo.folders import find_recipe
 from zoo.training import latest_checkpoint
+from zoo.video import iter_frames
 
 
 def zoo_command(*arguments):
@@ -114,6 +115,29 @@ def test_what_the_trainer_is_asked_not_to_do_is_left_out(switch, tmp_path):
     main(["fit", "--config", tiny, "--trainer.default_root_dir", str(tmp_path), *options])
     checkpoints = list(tmp_path.rglob("*.ckpt"))
     assert bool(checkpoints) == (switch != "enable_checkpointing")
+
+
+@pytest.mark.slow
+def test_the_demo_goes_on_where_it_was_interrupted(tmp_path):
+    recipe = ["--config", str(find_recipe("first_order_motion_model", "synthetic-64"))]
+    options = [
+        "--trainer.default_root_dir",
+        str(tmp_path),
+        "--trainer.max_steps",
+        "1",
+        "--trainer.limit_val_batches",
+        "0",
+    ]
+    assert zoo_command("fit", *recipe, *options).returncode == 0
+    run = tmp_path / "FirstOrderMotionModel" / "version_0"
+    (run / "weights.safetensors").unlink()  # a run that was killed leaves its checkpoint alone
+    done = zoo_command("demo", "--output", str(tmp_path), "--steps", "2", "--clips", "1")
+    assert done.returncode == 0, done.stderr
+    printed = done.stdout + done.stderr
+    assert f"Restored all states from the checkpoint at {run / 'checkpoints' / 'last.ckpt'}" in printed
+    assert printed.count("every clip: ") == 2  # as their own driver, and driven by somebody else
+    assert sum(1 for _ in iter_frames(tmp_path / "animation.mp4")) == 48
+    assert (run.parent / "version_1" / "weights.safetensors").exists()
 
 
 @pytest.mark.slow

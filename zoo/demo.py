@@ -10,6 +10,7 @@ from zoo import training
 from zoo.base import AnimationModule
 from zoo.batch import Batch, truth
 from zoo.data import VideoDataModule
+from zoo.errors import FileError
 from zoo.folders import find_recipe
 from zoo.framing import to_bytes
 from zoo.methods import discover
@@ -25,7 +26,8 @@ MAGNIFICATION = 3
 def demo(output: str = "demo", steps: int = 1000, clips: int = 4) -> Path:
     """Trains First Order Motion on synthetic people, measures it, and shows people in pictures move.
 
-    Nothing is downloaded: the people are generated. It takes about a quarter of an hour on two cores.
+    Nothing is downloaded: the people are generated. It takes about a quarter of an hour on two cores. A training that
+    was interrupted goes on from its last checkpoint.
 
     Args:
         output: Folder for the run, its results and `animation.mp4`.
@@ -39,11 +41,13 @@ def demo(output: str = "demo", steps: int = 1000, clips: int = 4) -> Path:
     recipe = find_recipe(METHOD, "synthetic-64")
     common = ["--config", str(recipe), "--trainer.default_root_dir", output]
     length = ["--trainer.max_steps", str(steps), "--trainer.val_check_interval", str(steps)]
-    training.run(["fit", *common, *length, "--trainer.precision", training.fastest_precision()])
+    runs = Path(output) / discover()[METHOD].__name__
+    onwards = ["--ckpt_path", "last"] if _was_interrupted(runs) else []
+    training.run(["fit", *common, *length, "--trainer.precision", training.fastest_precision(), *onwards])
     for task in ([], ["--data.pairs", "cross_identity"]):
         training.run(["test", *common, "--ckpt_path", "last", "--trainer.precision", "32-true", *task])
 
-    run = training.latest_checkpoint(Path(output) / discover()[METHOD].__name__).parents[1]
+    run = training.latest_checkpoint(runs).parents[1]
     method = load_weights(run / "weights.safetensors", discover()[METHOD])
     options = yaml.safe_load(recipe.read_text())["data"]
     options |= {"pairs": "cross_identity", "evaluation_stride": 1, "workers": 0}
@@ -51,6 +55,14 @@ def demo(output: str = "demo", steps: int = 1000, clips: int = 4) -> Path:
     video = write_panels(method, data, Path(output) / "animation.mp4", clips)
     print(f"source, driving, result and truth side by side: {video}")
     return video
+
+
+def _was_interrupted(runs: Path) -> bool:
+    """Whether the newest run has a checkpoint, but not the weights that its end would have written."""
+    try:
+        return not (training.latest_checkpoint(runs).parents[1] / "weights.safetensors").exists()
+    except FileError:  # no run yet
+        return False
 
 
 def write_panels(method: AnimationModule, data: VideoDataModule, path: Path, clips: int) -> Path:
