@@ -9,6 +9,7 @@ least, more than a face has in a picture of 64 x 64; hence the larger ones.
 import argparse
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,11 @@ from zoo.report import sha256_of, write_json
 from zoo.weights import load_weights
 
 PROTOCOL = "synthetic-64-later-motion"
-METRICS: dict[str, Callable[[], ClipMetric]] = {"lpips_alex": LPIPS, "l1": L1}
+METRICS: dict[str, Callable[[], ClipMetric]] = {
+    "lpips_alex": LPIPS,
+    "lpips_vgg16": partial(LPIPS, "vgg16"),  # faces are trained with one of the two networks: the other is no party
+    "l1": L1,
+}
 
 
 def main() -> None:
