@@ -48,7 +48,8 @@ def main() -> None:
     data = open_data(options.size)
     results = measure(method, data)
     path = options.output or RESULTS / f"faces--{machine_name()}.json"
-    weights = {"sha256": sha256_of(method.inference_state()), "arguments": dict(method.hparams)}
+    arguments = {name: value for name, value in method.hparams.items() if name != "init_from"}  # a path of this machine
+    weights = {"sha256": sha256_of(method.inference_state()), "arguments": arguments}
     write_json(path, metadata("faces", torch.get_num_threads()) | {"weights": weights, "size": options.size} | results)
     for name, result in results["metrics"].items():
         with_it, without = (sum(result[way]["per_clip"]) / results["clips"] for way in ("with", "without"))
