@@ -27,7 +27,7 @@ from zoo.methods.everybody_dance_now import EverybodyDanceNow
 from zoo.methods.everybody_dance_now.faces import crop
 from zoo.metrics import L1, LPIPS, ClipMetric
 from zoo.report import sha256_of, write_json
-from zoo.weights import load_weights
+from zoo.weights import WeightsError, load_weights, trained_on
 
 PROTOCOL = "synthetic-64-later-motion"
 METRICS: dict[str, Callable[[], ClipMetric]] = {
@@ -41,24 +41,27 @@ def main() -> None:
     """Measures, prints and writes the result."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faces", description=__doc__.splitlines()[0])
     parser.add_argument("weights", type=Path, help="of a face stage (zoo fit-stages, configs/everybody_dance_now/...)")
-    parser.add_argument("--size", type=int, default=256, help="pixels of a side of the pictures it was trained on")
     parser.add_argument("--output", type=Path, help="the result's path; by default in benchmarks/results")
     options = parser.parse_args()
     method = load_weights(options.weights, EverybodyDanceNow)
-    data = open_data(options.size)
-    results = measure(method, data)
+    size = trained_on(options.weights).size
+    if size is None:
+        raise WeightsError(
+            options.weights, "doesn't say which size it was trained on", "give a run's weights.safetensors"
+        )
+    results = measure(method, open_data(size))
     path = options.output or RESULTS / f"faces--{machine_name()}.json"
     arguments = {name: value for name, value in method.hparams.items() if name != "init_from"}  # a path of this machine
     weights = {"sha256": sha256_of(method.inference_state()), "arguments": arguments}
-    write_json(path, metadata("faces", torch.get_num_threads()) | {"weights": weights, "size": options.size} | results)
+    write_json(path, metadata("faces", torch.get_num_threads()) | {"weights": weights, "size": size} | results)
     for name, result in results["metrics"].items():
         with_it, without = (sum(result[way]["per_clip"]) / results["clips"] for way in ("with", "without"))
         print(f"{name} of faces: {with_it:.4f} with the face generator, {without:.4f} without")
     print(path)
 
 
-def open_data(size: int) -> VideoDataModule:
-    """The protocol's clips, in pictures of another size."""
+def open_data(size: tuple[int, int]) -> VideoDataModule:
+    """The protocol's clips, in pictures of another height and width."""
     (protocol,) = find_suite(PROTOCOL).protocols
     options = protocol.data_options(None) | {"size": size}
     return VideoDataModule(**options, conditions=EverybodyDanceNow.conditions, workers=0)

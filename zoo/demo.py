@@ -26,8 +26,8 @@ MAGNIFICATION = 3
 def demo(output: str = "demo", steps: int = 1000, clips: int = 4) -> Path:
     """Trains First Order Motion on synthetic people, measures it, and shows people in pictures move.
 
-    Nothing is downloaded: the people are generated. It takes about a quarter of an hour on two cores. A training that
-    was interrupted goes on from its last checkpoint.
+    Nothing is downloaded: the people are generated. It takes 15 to 30 minutes on two cores. A training that was
+    interrupted goes on from its last checkpoint.
 
     Args:
         output: Folder for the run, its results and `animation.mp4`.

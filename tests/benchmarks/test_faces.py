@@ -33,7 +33,7 @@ def face_stage():
 
 
 def test_faces_are_measured_with_the_generator_and_as_the_stage_before_paints_them(face_stage):
-    data = faces.open_data(64)
+    data = faces.open_data((64, 64))
     found = faces.measure(face_stage, data)
     before = EverybodyDanceNow(stage="local", **SIZES)
     before.load_state_dict({k: v for k, v in face_stage.state_dict().items() if k in before.state_dict()})
@@ -60,13 +60,13 @@ def test_a_face_generator_that_adds_nothing_changes_nothing(face_stage):
     *_, last = (layer for layer in silent.face_generator.modules() if isinstance(layer, torch.nn.Conv2d))
     torch.nn.init.zeros_(last.weight)
     torch.nn.init.zeros_(last.bias)
-    for metric in faces.measure(silent, faces.open_data(64))["metrics"].values():
+    for metric in faces.measure(silent, faces.open_data((64, 64)))["metrics"].values():
         assert metric["with"]["per_clip"] == metric["without"]["per_clip"]
 
 
 def test_weights_of_an_earlier_stage_are_refused():
     with pytest.raises(OptionError, match="train the face stage"):
-        faces.measure(EverybodyDanceNow(stage="local", **SIZES), faces.open_data(64))
+        faces.measure(EverybodyDanceNow(stage="local", **SIZES), faces.open_data((64, 64)))
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("faces--*.json")), ids=lambda path: path.name)
