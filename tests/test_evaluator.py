@@ -364,17 +364,16 @@ def test_poses_are_compared_where_nobody_knows_the_true_frames() -> None:
         def __call__(self, frames: Tensor) -> Tensor:
             return torch.tensor([[[0.5, 0.0, 1.0]]]).expand(len(frames), 1, 3)
 
-    frames = torch.zeros(1, 2, 3, 16, 16)
+    frames = torch.zeros(2, 2, 3, 16, 16)
+    pose = torch.tensor([[0.0, 0.0, 1.0]]).repeat(2, 2, 1, 1)
+    pose[0, 1, 0, 2] = 0  # nobody is there
     batch = Batch(
-        source=frames[:, :1],
-        driving=frames,
-        source_clip=["a"],
-        driving_clip=["b"],
-        driving_pose=torch.tensor([[0.0, 0.0, 1.0]]).expand(1, 2, 1, 3),
+        source=frames[:, :1], driving=frames, source_clip=["a", "a"], driving_clip=["b", "c"], driving_pose=pose
     )
     measurement = Measurement({"akd": AKD(Exact()), "l1": L1()})
     measurement.add(batch, {"": frames})
-    (row,) = measurement.rows
-    assert row["akd"] == pytest.approx(2)  # a quarter of the side, 4 pixels, in x and 0 in y
-    assert "l1" not in row
-    assert measurement.unmeasured([row])["l1"].startswith("it needs the target")
+    for row, skipped in zip(measurement.rows, (1, 0), strict=True):
+        assert row["akd"] == pytest.approx(2)  # a quarter of the side, 4 pixels, in x and 0 in y
+        assert row["akd_skipped"] == skipped
+        assert "l1" not in row
+    assert measurement.unmeasured(measurement.rows)["l1"].startswith("it needs the target")

@@ -9,6 +9,7 @@ from zoo.batch import Batch, truth
 from zoo.errors import OptionError
 from zoo.metrics import ClipMetric
 from zoo.metrics.clip_metric import Need
+from zoo.metrics.detection import DetectionMetric
 from zoo.metrics.feature_sets import SetMetric
 from zoo.metrics.fid import FID
 from zoo.metrics.frechet import frechet_at_infinity, frechet_interval
@@ -43,7 +44,8 @@ class Measurement:
             knows them the driving frames.
 
     Attributes:
-        rows: One per clip, in the order of the batches.
+        rows: One per clip, in the order of the batches. Where an estimator looks for something, ``<metric>_skipped``
+            says how many frames (for jitter: keypoints) lack it, so that the clip's mean leaves them out.
         without_truth: Clips whose true frames nobody knows.
     """
 
@@ -89,6 +91,9 @@ class Measurement:
             metric.update(prediction, **known)  # type: ignore[arg-type]  # a Need is a str
             for row, value in zip(rows, metric.per_clip().tolist(), strict=True):
                 row[prefix + name] = value
+            if isinstance(metric, DetectionMetric):
+                for row, count in zip(rows, metric.skipped_per_clip().tolist(), strict=True):
+                    row[f"{prefix}{name}_skipped"] = count
 
 
 def build_sets(names: Iterable[SetMetricName]) -> tuple[dict[str, SetMetric], dict[str, str]]:

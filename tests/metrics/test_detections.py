@@ -149,6 +149,10 @@ def test_frames_without_a_person_are_left_out_and_counted() -> None:
     assert distance.compute().item() == pytest.approx(0.1 * 8 / 2, rel=1e-5)
     assert rate.compute().item() == pytest.approx((1 + 0.8 + 0) / 3)
     assert (distance.skipped, rate.skipped) == (2, 1)
+    distance.update(prediction[0, [1, 3], None], pose=true[[1, 3], None])  # two clips of one frame
+    assert distance.skipped_per_clip().tolist() == [2, 1, 0]
+    distance.reset()
+    assert distance.skipped == 0
     empty = AKD(Recorded(found))
     empty.update(prediction[:, :2], pose=pose[:, :2])
     assert math.isnan(empty.compute())
