@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import wandb
 import yaml
 from made_up import HASH, made_up, write
 
@@ -439,6 +440,7 @@ def test_nothing_is_fetched_from_elsewhere(board):
 def test_tables_and_videos_are_logged_to_wandb(results, videos, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    wandb.teardown()  # it reads the environment once a process, perhaps in an earlier test
     boards, _ = read_boards(results, {PROTOCOL: HASH})
     tracking.log(boards, find_films(boards, videos))
     (stored,) = tmp_path.glob(f"wandb/offline-run-*/files/media/table/{PROTOCOL}/*.table.json")
