@@ -2,13 +2,13 @@
 
 import math
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from benchmarks.published import Published
-from benchmarks.schema import Result, SetValue, Speed
+from benchmarks.schema import Result, SetValue, Speed, video_folder
 from benchmarks.statistics import LEVEL, Comparison, compare_rows, mean_interval
 from zoo.metrics import CLIP_METRICS
 
@@ -118,7 +118,9 @@ class Entry:
 
     Attributes:
         method: Its folder in zoo/methods, or the name of an external program.
-        title: How it is called in the table.
+        recipe: What it was trained by, if it was.
+        title: What the method is called.
+        name: The same, told apart from the table's other rows.
         kind: Who made the clips; baselines are never ranked.
         made_by: Recipe, budget and machine in words.
         measured: Clips with a value, the fewest of all seeds.
@@ -131,7 +133,9 @@ class Entry:
     """
 
     method: str
+    recipe: str | None
     title: str
+    name: str
     kind: Literal["method", "baseline", "external"]
     made_by: str
     measured: int
@@ -141,6 +145,11 @@ class Entry:
     cells: Mapping[str, Cell]
     runs: Sequence[Run]
     results: Sequence[Result]
+
+    @property
+    def video_folder(self) -> str:
+        """Where its videos lie below the protocol's folder."""
+        return video_folder(self.method, self.recipe)
 
     @property
     def is_complete(self) -> bool:
@@ -169,7 +178,7 @@ class Board:
         columns: From left to right: metrics, then costs.
         entries: From best to worst by `ordered_by`; those that aren't ranked at the end.
         ordered_by: Key of a column.
-        best: Column -> the title of the best in it.
+        best: Column -> the name of the best in it.
         published: What publications report about its methods.
         stale: Files that were measured under another hash, with the reason why they are left out.
         other_pictures: Rows that saw other pictures than most, though the protocol is the same; a line each.
@@ -204,7 +213,8 @@ def build_board(results: Sequence[Result], published: Iterable[Published] = (), 
     for result in results:
         groups[_identity(result)].append(result)
     columns = _columns(results)
-    entries = _with_partial_cells([_entry(group, columns) for group in groups.values()], columns)
+    entries = _with_names([_entry(group, columns) for group in groups.values()])
+    entries = _with_partial_cells(entries, columns)
     best = {column.key: found for column in columns if (found := _best(entries, column))}
     titles = {entry.method: entry.title for entry in entries}
     preferred = [column for key in ORDER_BY for column in columns if column.key == key]
@@ -215,7 +225,7 @@ def build_board(results: Sequence[Result], published: Iterable[Published] = (), 
         columns=columns,
         entries=sorted(compared, key=lambda entry: _place(entry, order)),
         ordered_by=order.key,
-        best={key: entry.title for key, entry in best.items()},
+        best={key: entry.name for key, entry in best.items()},
         published=[(titles[row.method], row) for row in published if row.method in titles],
         stale=stale,
         other_pictures=_other_pictures(results),
@@ -347,7 +357,9 @@ def _entry(results: Sequence[Result], columns: Sequence[Column]) -> Entry:
     keys = [column.key for column in columns]
     return Entry(
         method=method["name"],
+        recipe=method["recipe"],
         title=method["title"],
+        name=method["title"],
         kind=method["kind"],
         made_by=_made_by(results),
         measured=first["evaluation"]["measured"],
@@ -358,6 +370,20 @@ def _entry(results: Sequence[Result], columns: Sequence[Column]) -> Entry:
         runs=runs,
         results=results,
     )
+
+
+def _with_names(entries: Sequence[Entry]) -> list[Entry]:
+    """The rows, told apart by their recipes where a method has several, else by all that made them."""
+    of_title = Counter(entry.title for entry in entries)
+    of_recipe = Counter((entry.title, entry.recipe) for entry in entries)
+
+    def name(entry: Entry) -> str:
+        if of_title[entry.title] == 1:
+            return entry.title
+        unique = entry.recipe and of_recipe[entry.title, entry.recipe] == 1
+        return f"{entry.title}, {entry.recipe if unique else entry.made_by}"
+
+    return [replace(entry, name=name(entry)) for entry in entries]
 
 
 def _made_by(results: Sequence[Result]) -> str:

@@ -59,8 +59,13 @@ class Entry:
         """What tables call it."""
         if self.kind == "baseline":
             return BASELINES[self.name].title
-        # between words, but not behind an abbreviation: DwNet is one
-        return re.sub(r"(?<=[a-z0-9]{3})(?=[A-Z])", " ", self.method.rpartition(".")[2])
+        return method_title(self.method.rpartition(".")[2])
+
+
+def method_title(class_name: str) -> str:
+    """What tables call a method."""
+    # between words, but not behind an abbreviation: DwNet is one
+    return re.sub(r"(?<=[a-z0-9]{3})(?=[A-Z])", " ", class_name)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The leaderboard as files: results in, ``LEADERBOARD.md`` and ``leaderboard.html`` out."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from benchmarks import protocol
 from benchmarks.board import Board, Cell, Column, Entry, build_board
 from benchmarks.page import LIMIT, Film, find_films, page
 from benchmarks.pages import filled, pages_below
-from benchmarks.published import PUBLISHED, read_published
+from benchmarks.published import PUBLISHED, Published, read_published
 from benchmarks.schema import Result, read_result
 from benchmarks.sweep import with_sweeps
 from zoo.errors import FileError, OptionError
@@ -16,7 +15,15 @@ from zoo.video.atomic import replaced_on_success
 
 MARKDOWN, PAGE = "LEADERBOARD.md", "leaderboard.html"
 
-_OVERVIEW_COLUMNS = ("lpips_alex", "moving_l1", "l1", "ssim", "akd_mediapipe", "frames_per_second")
+_OVERVIEW_COLUMNS = (
+    "lpips_alex",
+    "moving_l1",
+    "l1",
+    "ssim",
+    "akd_mediapipe",
+    "frames_per_second",
+    "peak_memory_megabytes",
+)
 
 _INTRODUCTION = """\
 # Leaderboard
@@ -44,7 +51,7 @@ def render(
     Args:
         results: The folder of results, ``<protocol>/*.json``.
         output: The folder to write to.
-        videos: A folder with ``<protocol>/<method>/<clip>.mp4`` that the page shows; None shows none.
+        videos: The folder of videos that `run` made, shown by the page; None shows none.
         hashes: Protocol -> its hash now; by default of ``benchmarks/protocols``.
         published: What publications report.
         limit: Bytes that the page may take; clips that don't fit are left out.
@@ -57,10 +64,12 @@ def render(
         FileError: A result or ``published`` isn't as it should be, or nothing can be written to the output folder.
     """
     boards, left_out = read_boards(results, hashes, published)
+    reported = read_published(published)
     films = films_to_show(boards, videos, real_clips)
     texts = {MARKDOWN: markdown(boards), PAGE: page(boards, films, limit)}
     for path in pages_below(output):
-        text = with_sweeps(with_overviews(path.read_text("utf-8"), boards), results)
+        text = with_overviews(path.read_text("utf-8"), boards)
+        text = with_published(with_sweeps(text, results), reported)
         texts[str(path.relative_to(output))] = text
     for name, text in texts.items():
         with replaced_on_success(output / name) as temporary:
@@ -106,24 +115,20 @@ def overview(board: Board, methods: Sequence[str] = ()) -> str:
 
     Args:
         board: The whole table.
-        methods: Whose rows, with budget and machine; by default everybody's, with the recipe where there are several.
+        methods: Whose rows, with budget and machine; by default everybody's, with the best of each column marked.
     """
-    rows_of = Counter(entry.title for entry in board.entries)
     columns = [column for key in _OVERVIEW_COLUMNS for column in board.columns if column.key == key]
     rows = [["method", *(column.label for column in columns)], ["---", *("---:" for _ in columns)]]
     for entry in board.entries:
         if methods and entry.method not in methods:
             continue
-        name = f"{entry.title}{' (baseline)' if entry.kind == 'baseline' else ''}"
-        if methods and entry.kind != "baseline":
-            name += f", {entry.made_by}"
-        elif rows_of[entry.title] > 1:
-            name += f", {entry.results[0]['method']['recipe'] or entry.made_by}"
+        name = f"{entry.title}, {entry.made_by}" if methods and entry.kind != "baseline" else entry.name
+        name += " (baseline)" if entry.kind == "baseline" else ""
         row = [_escaped(name)]
         for column in columns:
             cell = entry.cells[column.key]
-            text = column.number(cell.value)
-            row.append(f"**{text}**" if cell.is_best and not methods else text)
+            text = column.number(cell.value) if methods else _marked(column, cell)
+            row.append(f"{text} ({cell.note})" if cell.is_partial else text)
         rows.append(row)
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
@@ -143,6 +148,26 @@ def with_overviews(page: str, boards: Sequence[Board]) -> str:
         return overview(by_name[protocol_name], methods)
 
     return filled(page, "leaderboard", now)
+
+
+def with_published(page: str, published: Sequence[Published]) -> str:
+    """A page with what a method's publications report between `<!-- published: METHOD -->` and `<!-- end -->`.
+
+    Raises:
+        OptionError: A page names a method of which nothing is reported.
+    """
+
+    def now(words: Sequence[str]) -> str:
+        rows = [row for row in published if [row.method] == list(words)]
+        if not rows:
+            raise OptionError(f"a page shows published figures of {' '.join(words)}, but there are none")
+        lines = ["| published | data | where | not comparable because |", "|---|---|---|---|"]
+        for row in rows:
+            cells = (row.figures_in_words, f"{row.data}, {row.resolution}", f"{row.source}, {row.table}", row.differs)
+            lines.append(f"| {' | '.join(_escaped(cell) for cell in cells)} |")
+        return "\n".join(lines)
+
+    return filled(page, "published", now)
 
 
 def films_to_show(boards: Sequence[Board], videos: Path | None, real_clips: bool = False) -> dict[str, list[Film]]:
@@ -191,8 +216,8 @@ def _section(board: Board) -> str:
     notes = [f"- *Left out*: {line}" for line in board.stale]
     notes += [f"- *Not the same clips*: {line}" for line in board.other_pictures]
     for entry in board.entries:
-        notes += [f"- *{entry.title}*, failed on {clip}: {text}" for clip, text in entry.errors.items()]
-        notes += [f"- *{entry.title}*, {name} was skipped: {reason}" for name, reason in entry.skipped.items()]
+        notes += [f"- *{entry.name}*, failed on {clip}: {text}" for clip, text in entry.errors.items()]
+        notes += [f"- *{entry.name}*, {name} was skipped: {reason}" for name, reason in entry.skipped.items()]
     for title, row in board.published:
         notes.append(
             f"- *Published*, {title} on {row.data} ({row.resolution}): {row.figures_in_words}. {row.source}, "
@@ -215,12 +240,16 @@ def _row(entry: Entry, columns: Sequence[Column]) -> list[str]:
     return [name, clips, *(_figure(column, entry.cells[column.key]) for column in columns)]
 
 
-def _figure(column: Column, cell: Cell) -> str:
+def _marked(column: Column, cell: Cell) -> str:
+    """A figure, bold where it is the best, with a sign where it isn't told apart from that."""
     text = column.number(cell.value)
     if cell.is_best:
         text = f"**{text}**"
-    if cell.is_tied:
-        text += " ≈"
+    return f"{text} ≈" if cell.is_tied else text
+
+
+def _figure(column: Column, cell: Cell) -> str:
+    text = _marked(column, cell)
     if cell.spread is not None:
         text += f" ± {column.number(cell.spread)}"
     if cell.low is not None:

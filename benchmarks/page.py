@@ -89,17 +89,17 @@ def find_films(boards: Sequence[Board], videos: Path) -> dict[str, list[Film]]:
 
     Args:
         boards: Of the protocols.
-        videos: A folder with ``<protocol>/<method>/<clip>.mp4`` (or .webm).
+        videos: A folder with ``<protocol>/<method>--<recipe>/<clip>.mp4`` (or .webm; no recipe for baselines).
     """
     return {board.name: list(_films(board, videos / board.name)) for board in boards}
 
 
 def _films(board: Board, folder: Path) -> Iterator[Film]:
-    titles = {entry.method: entry.title for entry in board.entries}
+    names = {entry.video_folder: entry.name for entry in board.entries}
     found = {path.name: _videos(path) for path in sorted(folder.glob("*/"))}
-    methods = [*(method for method in titles if method in found), *(name for name in found if name not in titles)]
+    folders = [*(name for name in names if name in found), *(name for name in found if name not in names)]
     for clip in sorted({clip for files in found.values() for clip in files}):
-        takes = [Take(titles.get(name, name), found[name][clip]) for name in methods if clip in found[name]]
+        takes = [Take(names.get(name, name), found[name][clip]) for name in folders if clip in found[name]]
         yield Film(clip, takes)
 
 
@@ -133,9 +133,9 @@ def scatter(board: Board) -> Markup | None:
         if quality.value is None:
             continue
         if entry.kind == "baseline":
-            bounds.append((entry.title, quality.value))
+            bounds.append((entry.name, quality.value))
         elif speed and speed.value:
-            points.append(charts.Point(entry.title, speed.value, quality.value, quality.low, quality.high))
+            points.append(charts.Point(entry.name, speed.value, quality.value, quality.low, quality.high))
     if not points:
         return None
     label = "driving frames per second"
@@ -151,13 +151,13 @@ def training_curves(board: Board) -> dict[str, list[Markup]]:
             if term.startswith("val/"):
                 validation.setdefault(term, []).extend(lines)
             else:
-                losses.setdefault(f"Losses of {entry.title}", []).append(charts.curves(term, lines))
+                losses.setdefault(f"Losses of {entry.name}", []).append(charts.curves(term, lines))
     compared = [charts.curves(term, lines) for term, lines in validation.items()]
     return ({"Validation": compared} if compared else {}) | losses
 
 
 def _curves(entry: Entry) -> dict[str, list[charts.Curve]]:
-    """Term -> a line per seed, all under the method's name."""
+    """Term -> a line per seed, all under the row's name."""
     terms: dict[str, list[charts.Curve]] = {}
     for result in entry.results:
         curve = result["training"]["curve"] if result["training"] else {}
@@ -165,7 +165,7 @@ def _curves(entry: Entry) -> dict[str, list[charts.Curve]]:
         for term, values in curve.items():
             is_no_curve = term == "step" or term.startswith(f"val/{COPY_SOURCE}/")
             if not is_no_curve and any(value is not None for value in values):
-                terms.setdefault(term, []).append(charts.Curve(entry.title, steps, values))
+                terms.setdefault(term, []).append(charts.Curve(entry.name, steps, values))
     return terms
 
 

@@ -22,7 +22,7 @@ from benchmarks.jobs import Entry, Job, Settings, find_jobs, groups, share
 from benchmarks.measures import build_measures
 from benchmarks.metadata import commit, machine_name, processor
 from benchmarks.protocol import find_suite
-from benchmarks.schema import Result, ResultError, read_result, validate
+from benchmarks.schema import Result, ResultError, read_result, validate, video_folder
 from benchmarks.training import train
 from zoo.animation import find_device
 from zoo.base import AnimationModule
@@ -103,7 +103,11 @@ def run_on_ray(jobs: Sequence[Job], settings: Settings, address: str) -> list[Ou
         raise OptionError("--ray needs Ray; install it with `pip install 'animation-zoo[ray]'`") from error
     ray.init(address=address, include_dashboard=False, log_to_driver=True)
     try:
-        remote = ray.remote(num_gpus=1 if settings.device.startswith("cuda") else 0)(run_here)
+        # Ray shows a job the graphics cards that it asks for, and no two jobs the same one.
+        takes_gpu = settings.device.startswith("cuda") or (
+            settings.device == "auto" and ray.cluster_resources().get("GPU", 0) >= 1
+        )
+        remote = ray.remote(num_gpus=1 if takes_gpu else 0)(run_here)
         parts = ray.get([remote.remote(group, settings) for group in groups(jobs)])
         return [outcome for part in parts for outcome in part]
     finally:
@@ -161,8 +165,11 @@ def run_job(job: Job, settings: Settings, device: torch.device) -> Result:
     if isinstance(method, Baseline):
         method.prepare(data)
     speed = _cost(method, data, device)
-    films = settings.work / "videos" / job.protocol.name / job.entry.name if job.films else None
-    evaluation, fingerprint = evaluate(job.protocol, method.test_step, data, measures, device, films)
+    recipe = job.entry.recipe.stem if job.entry.recipe else None
+    films = settings.work / "videos" / job.protocol.name / video_folder(job.entry.name, recipe)
+    evaluation, fingerprint = evaluate(
+        job.protocol, method.test_step, data, measures, device, films if job.films else None
+    )
     return without_nan(
         {
             "schema": 1,
@@ -175,7 +182,7 @@ def run_job(job: Job, settings: Settings, device: torch.device) -> Result:
                 "name": job.entry.name,
                 "title": job.entry.title,
                 "kind": job.entry.kind,
-                "recipe": job.entry.recipe.stem if job.entry.recipe else None,
+                "recipe": recipe,
                 "class": job.entry.method,
             },
             "seed": job.seed,

@@ -23,6 +23,11 @@ Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
 """Low and high end."""
 
 
+def video_folder(method: str, recipe: str | None) -> str:
+    """The folder of a method's videos below their protocol's: what several recipes made lies apart."""
+    return f"{method}--{recipe}" if recipe else method
+
+
 class ResultError(FileError):
     """A result file that doesn't hold what it should."""
 

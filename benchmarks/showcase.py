@@ -1,10 +1,13 @@
 """What the methods made of the same clips, side by side in one moving picture."""
 
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from benchmarks.board import Board
+from benchmarks.jobs import method_title
 from benchmarks.page import Film, find_films
 from zoo.errors import FileError, OptionError
+from zoo.methods import discover
 from zoo.video import write_comparison
 
 SOURCE, TRUTH = "copy_source", "oracle"
@@ -16,9 +19,12 @@ MAGNIFICATION = 2
 def showcase(board: Board, videos: Path, output: Path, clips: int = 2) -> Path:
     """Writes source, every method's result and truth side by side, one row per clip.
 
+    Of a method with several recipes the best is shown. Behind the table's methods come those that have videos of its
+    clips without a row in it: the ones that learn a single person show that one.
+
     Args:
         board: The protocol's table; methods stand in its order.
-        videos: A folder with ``<protocol>/<method>/<clip>.mp4``, as `run` leaves it.
+        videos: The folder of videos that `run` made.
         output: The picture; its ending chooses the format (.gif, .mp4, .webm).
         clips: How many of the clips, at even distances among those that every column has.
 
@@ -28,22 +34,32 @@ def showcase(board: Board, videos: Path, output: Path, clips: int = 2) -> Path:
     """
     if clips < 1:
         raise OptionError(f"clips is {clips}; show one at least")
-    methods = [entry.method for entry in board.entries if entry.kind != "baseline"]
-    found = [_columns(film) for film in find_films([board], videos)[board.name]]
-    shown = [name for name in methods if any(name in columns for columns in found)]
-    order = [SOURCE, *shown, TRUTH]
-    complete = [columns for columns in found if all(name in columns for name in order)]
+    found = [_by_folder(film) for film in find_films([board], videos)[board.name]]
+    shown = _titles(board, {folder for takes in found for folder in takes})
+    order = {SOURCE: "source", **shown, TRUTH: "truth = driving clip"}
+    complete = [takes for takes in found if all(folder in takes for folder in order)]
     if not shown or not complete:
         remedy = f"run `python -m benchmarks run {board.name}` with these baselines"
         raise FileError(videos / board.name, f"has no clip of a method, {SOURCE} and {TRUTH}", remedy)
     count = min(clips, len(complete))
     chosen = [complete[place * len(complete) // count] for place in range(count)]
-    titles = {entry.method: entry.title for entry in board.entries}
-    titles |= {SOURCE: "source", TRUTH: "truth = driving clip"}
-    columns = {titles[name]: [clip[name] for clip in chosen] for name in order}
-    return write_comparison(columns, output, MAGNIFICATION)
+    return write_comparison(
+        {title: [takes[folder] for takes in chosen] for folder, title in order.items()}, output, MAGNIFICATION
+    )
 
 
-def _columns(film: Film) -> dict[str, Path]:
-    """Method -> its video."""
+def _by_folder(film: Film) -> dict[str, Path]:
+    """Folder of videos -> the one of this clip."""
     return {take.path.parent.name: take.path for take in film.takes}
+
+
+def _titles(board: Board, folders: AbstractSet[str]) -> dict[str, str]:
+    """Those folders of videos that are shown -> what their methods are called."""
+    titles: dict[str, str] = {}
+    for entry in board.entries:
+        if entry.kind != "baseline" and entry.video_folder in folders and entry.title not in titles.values():
+            titles[entry.video_folder] = entry.title
+    for folder in sorted(folders - {entry.video_folder for entry in board.entries}):
+        if method := discover().get(folder.partition("--")[0]):
+            titles[folder] = method_title(method.__name__)
+    return titles

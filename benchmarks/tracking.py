@@ -38,7 +38,7 @@ def figures(board: Board) -> wandb.Table:
         columns += [key, *(f"{key} {part}" for part in parts[key])]
     table = wandb.Table(columns=columns)
     for entry in board.entries:
-        row: list[Any] = [entry.title, entry.kind, entry.made_by, entry.measured, entry.expected, board.hash]
+        row: list[Any] = [entry.name, entry.kind, entry.made_by, entry.measured, entry.expected, board.hash]
         for key in keys:
             cell = entry.cells[key]
             row += [cell.value, *(getattr(cell, part) for part in parts[key])]

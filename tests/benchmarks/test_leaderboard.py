@@ -18,7 +18,7 @@ from made_up import HASH, made_up, write
 from benchmarks import tracking
 from benchmarks.__main__ import main
 from benchmarks.board import build_board
-from benchmarks.leaderboard import MARKDOWN, PAGE, markdown, read_boards, render, with_overviews
+from benchmarks.leaderboard import MARKDOWN, PAGE, markdown, read_boards, render, with_overviews, with_published
 from benchmarks.metadata import RESULTS
 from benchmarks.page import find_films, page, scatter, table, training_curves
 from benchmarks.pages import pages_below
@@ -329,7 +329,8 @@ def test_the_committed_tables_are_what_the_committed_results_say():
     assert len(pages_below(ROOT)) == 6  # README and the pages of five methods
     for path in pages_below(ROOT):
         text = path.read_text("utf-8")
-        assert with_sweeps(with_overviews(text, boards), RESULTS) == text, f"{path}: {remedy}"
+        filled = with_published(with_sweeps(with_overviews(text, boards), RESULTS), read_published())
+        assert filled == text, f"{path}: {remedy}"
     shown = (ROOT / PAGE).read_text("utf-8")
     assert len(shown.encode()) < 4_000_000
     for board in boards:
@@ -396,7 +397,7 @@ def test_an_incomplete_published_entry_is_refused(tmp_path):
 def videos(tmp_path):
     """Three clips by two methods, a grey level that changes in each frame."""
     draw = torch.Generator().manual_seed(0)
-    for method in ("oracle", "dwnet"):
+    for method in ("oracle", "dwnet--synthetic-64"):
         for number in range(3):
             path = tmp_path / "videos" / PROTOCOL / method / f"person-{number:02d}--person-{number:02d}.mp4"
             with VideoWriter(path, Fraction(25)) as writer:
@@ -582,6 +583,28 @@ def test_pages_tell_recipes_of_a_method_apart():
     shown = with_overviews(f"<!-- leaderboard: {board.name} -->\n<!-- end -->", [board])
     names = {line.split("|")[1].strip() for line in shown.splitlines() if line.startswith("|")} - {"method", "---"}
     assert names == {"Dwnet, synthetic-64", "Dwnet, synthetic-64-skeleton", "First Order Motion Model"}
+    assert {f"Losses of {name}" for name in names} <= training_curves(board).keys()
+    assert "from Dwnet, synthetic-64</span>" in table(board) + page([board])
+    here, there = made_up("dwnet", processor="A"), made_up("dwnet", processor="B")
+    assert len({entry.name for entry in build_board([here, there]).entries}) == 2
+
+
+def test_pages_say_where_clips_are_missing():
+    partial = made_up("first_order_motion_model")
+    del partial["evaluation"]["per_clip"][0]["lpips_alex"]
+    board = build_board([made_up("dwnet"), partial])
+    shown = with_overviews(f"<!-- leaderboard: {board.name} -->\n<!-- end -->", [board])
+    assert shown.count("(n = 15 of 16, not ranked)") == 1
+
+
+def test_pages_show_what_is_published_of_their_method():
+    text = "<!-- published: dwnet -->\n<!-- end -->"
+    reported = read_published()
+    shown = with_published(text, reported)
+    for row in reported:
+        assert (row.figures_in_words in shown) == (row.method == "dwnet")
+    with pytest.raises(OptionError, match="of nobody, but there are none"):
+        with_published(text.replace("dwnet", "nobody"), reported)
 
 
 def test_pages_show_chosen_rows_with_their_budget(tmp_path):

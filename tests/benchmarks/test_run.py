@@ -108,7 +108,7 @@ def test_results_hold_what_they_should(whole):
         low, high = method["evaluation"]["intervals"][name]
         assert low <= method["evaluation"]["totals"][name] <= high
         assert oracle["evaluation"]["totals"][name] < copy["evaluation"]["totals"][name]
-    assert len(list((whole / "work" / "videos" / "tiny" / FOMM).glob("*.mp4"))) == 4
+    assert len(list((whole / "work" / "videos" / "tiny" / f"{FOMM}--tiny").glob("*.mp4"))) == 4
     for path in (whole / "results").rglob("*.json"):
         assert str(whole) not in path.read_text()
 

@@ -10,7 +10,16 @@ from zoo.errors import FileError, OptionError
 from zoo.video import VideoWriter, read_frames
 
 PROTOCOL = "synthetic-64-reconstruction"
-GREYS = {"copy_source": 40, "dwnet": 110, "first_order_motion_model": 170, "oracle": 210, "nearest_frame": 0}
+GREYS = {
+    "copy_source": 40,
+    "dwnet--synthetic-64": 110,
+    "first_order_motion_model--synthetic-64": 170,
+    "everybody_dance_now--synthetic-64": 190,  # has no row
+    "oracle": 210,
+    "nearest_frame": 0,
+    "dwnet--worse": 0,
+}
+SHOWN = [name for name, grey in GREYS.items() if grey]
 
 
 @pytest.fixture
@@ -18,7 +27,7 @@ def videos(tmp_path):
     """Two clips of five frames by each, of one grey each; a third clip that one method doesn't have."""
     for name, grey in GREYS.items():
         for place, clip in enumerate(("a--a", "b--b", "c--c")):
-            if (name, clip) != ("dwnet", "c--c"):
+            if (name, clip) != ("dwnet--synthetic-64", "c--c"):
                 with VideoWriter(tmp_path / PROTOCOL / name / f"{clip}.mp4", Fraction(25)) as writer:
                     writer.write(torch.full((5, 3, 32, 32), grey + 15 * place, dtype=torch.uint8))
     return tmp_path
@@ -27,18 +36,20 @@ def videos(tmp_path):
 @pytest.fixture(scope="module")
 def board():
     baselines = [made_up(name, kind="baseline") for name in ("oracle", "copy_source", "nearest_frame")]
-    return build_board([*baselines, made_up("dwnet", quality=0.5), made_up("first_order_motion_model")])
+    worse = made_up("dwnet", quality=2)
+    worse["method"]["recipe"] = "worse"
+    return build_board([*baselines, worse, made_up("dwnet", quality=0.5), made_up("first_order_motion_model")])
 
 
 def test_columns_are_source_methods_in_order_and_truth(board, videos, tmp_path):
     frame = read_frames(showcase(board, videos, tmp_path / "out.mp4", clips=9), [4])[0].float()
     side, gap = 32 * MAGNIFICATION, 2
-    assert frame.shape[2] == 4 * side + 3 * gap
+    assert frame.shape[2] == 5 * side + 4 * gap
     assert 2 * side < frame.shape[1] < 3 * side  # the clip that a method lacks is no row
-    expected = [GREYS[name] for name in ("copy_source", "dwnet", "first_order_motion_model", "oracle")]
+    expected = [GREYS[name] for name in SHOWN]
     for row in range(2):
         line = frame[:, frame.shape[1] - side // 2 - (1 - row) * (side + gap)]
-        found = [line[:, side // 2 + column * (side + gap)].mean() for column in range(4)]
+        found = [line[:, side // 2 + column * (side + gap)].mean() for column in range(5)]
         assert found == pytest.approx([grey + 15 * row for grey in expected], abs=3)
 
 
