@@ -119,8 +119,8 @@ def folder(tmp_path_factory):
     with contextlib.chdir(folder):  # it must have seen its dancer
         main(["fit", "--config", "configs/everybody_dance_now/tiny.yaml", *ONE_STEP])
     shutil.move(folder / "runs/EverybodyDanceNow/version_0", folder / "runs/everybody")
-    for baseline in ("copy_source", "oracle", "first_order_motion_model"):
-        path = folder / "runs/benchmarks/videos/synthetic-64-reconstruction" / baseline / "clip.mp4"
+    for made_by in ("copy_source", "oracle", "first_order_motion_model--synthetic-64"):
+        path = folder / "runs/benchmarks/videos/synthetic-64-reconstruction" / made_by / "clip.mp4"
         path.parent.mkdir(parents=True)
         shutil.copy(folder / "test" / "a.mp4", path)
     for known in folder.glob("clips/*/*/*.npz"):  # `zoo prepare` should make them
@@ -194,6 +194,7 @@ ZOO = {"fit": fit, "test": measure, "fit-stages": fit_stages, "prepare": prepare
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_work_as_they_are_written(page, here):
+    assert commands(page)
     for words in commands(page):
         print("$", *words)  # pytest shows it where one fails
         match words:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from zoo.weights import WeightsError, layouts, networks
 from zoo.weights.commands import list_weights
+from zoo.weights.reference import find_reference_weights
 from zoo.weights.unpickle import load_arrays
 
 
@@ -122,7 +123,9 @@ def test_a_second_install_does_nothing(capsys: pytest.CaptureFixture[str]) -> No
     assert all(f"already at {file}" in output for file in files)
 
 
-def test_status_knows_what_is_here(empty_cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_knows_what_is_here(
+    empty_cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert not any(row.present for row in networks.status())
     empty_cache.mkdir(parents=True)
     networks._save("lpips_alex", {"features.0.bias": torch.zeros(2)}, "a test", "BSD", "ab12")
@@ -130,9 +133,11 @@ def test_status_knows_what_is_here(empty_cache: Path, capsys: pytest.CaptureFixt
     assert rows["lpips_alex"].present
     assert rows["lpips_alex"].sha256 == "ab12"
     assert not rows["i3d"].present
+    monkeypatch.setenv("COLUMNS", "80")
     list_weights()
     output = capsys.readouterr().out
     assert "zoo weights install fvd" in " ".join(output.split())
+    assert all(f" {name} " in output for name in find_reference_weights())  # whole, to be copied
 
 
 def test_a_file_that_is_not_the_published_one_is_refused(empty_cache: Path, tmp_path: Path) -> None:

@@ -18,11 +18,13 @@ def list_weights() -> None:
 
 
 def _methods() -> Table:
-    table = Table("name", "trained on", "size", "steps", "scores", "licence", "MB", "SHA-256")
-    table.title = "methods: `zoo animate --weights NAME`"
+    table = Table("name", title="methods: `zoo animate --weights NAME`", show_lines=True)
+    table.columns[0].no_wrap = True  # it is there to be copied
+    table.add_column("trained on, scores, licence, file", overflow="fold")
     for row in reference_weights():
-        size = f"{row.megabytes:.1f}"
-        table.add_row(row.name, row.data, row.size, row.steps, row.scores, row.licence, size, row.sha256[:12])
+        training = f"{row.data}, {row.size}, {row.steps} steps"
+        file = f"{row.licence}, {row.megabytes:.1f} MB, SHA-256 {row.sha256[:12]}"
+        table.add_row(row.name, f"{training}\n{row.scores}\n{file}")
     return table
 
 
