@@ -7,18 +7,22 @@ least, more than a face has in a picture of 64 x 64; hence the larger ones.
 """
 
 import argparse
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from benchmarks.board import metric_column
 from benchmarks.evaluation import batches
 from benchmarks.metadata import RESULTS, machine_name, metadata
+from benchmarks.pages import filled
 from benchmarks.protocol import find_suite
 from benchmarks.statistics import compare, mean_interval
 from zoo.data import VideoDataModule
@@ -103,6 +107,25 @@ def measure(method: EverybodyDanceNow, data: VideoDataModule) -> dict[str, Any]:
         found[name] = {way: {"per_clip": each, "interval": mean_interval(each, seed=0)} for way, each in values.items()}
         found[name]["with_minus_without"] = vars(compare(values["with"], values["without"]))
     return {"clips": len(values["with"]), "metrics": found}
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """Such a result as Markdown: a row for each metric."""
+    rows = [["faces", "without the face stage", "with it", "p of the difference"], ["---", "---:", "---:", "---:"]]
+    for name, ways in found["metrics"].items():
+        means = {way: fmean(ways[way]["per_clip"]) for way in ("without", "with")}
+        column = metric_column(name, means.values())
+        cells = []
+        for way, mean in means.items():
+            low, high = ways[way]["interval"]
+            cells.append(f"{column.number(mean)} [{column.number(low)}, {column.number(high)}]")
+        rows.append([column.label, *cells, f"{ways['with_minus_without']['p_value']:.4f}"])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def with_faces(page: str, results: Path) -> str:
+    """A page with the tables of now between `<!-- faces: RESULT -->` and `<!-- end -->`, RESULT without `.json`."""
+    return filled(page, "faces", lambda words: table(json.loads((results / f"{words[0]}.json").read_text("utf-8"))))
 
 
 if __name__ == "__main__":

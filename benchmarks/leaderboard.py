@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import protocol
+from benchmarks.ablations import ablations, with_ablations
 from benchmarks.board import Board, Cell, Column, Entry, build_board
 from benchmarks.page import LIMIT, Film, find_films, page
 from benchmarks.pages import filled, pages_below
 from benchmarks.published import PUBLISHED, Published, read_published
 from benchmarks.schema import Result, read_result
-from benchmarks.sweep import with_sweeps
 from zoo.errors import FileError, OptionError
 from zoo.video.atomic import replaced_on_success
 
@@ -46,7 +46,7 @@ def render(
 ) -> list[Board]:
     """Writes ``LEADERBOARD.md`` and ``leaderboard.html``, and prints what was left out.
 
-    README and method pages in the output folder get the overviews and sweeps of now, where they have a place for them.
+    README and method pages in the output folder get the tables of now, where they have a place for them.
 
     Args:
         results: The folder of results, ``<protocol>/*.json``.
@@ -66,10 +66,10 @@ def render(
     boards, left_out = read_boards(results, hashes, published)
     reported = read_published(published)
     films = films_to_show(boards, videos, real_clips)
-    texts = {MARKDOWN: markdown(boards), PAGE: page(boards, films, limit)}
+    texts = {MARKDOWN: markdown(boards, ablations(results)), PAGE: page(boards, films, limit)}
     for path in pages_below(output):
         text = with_overviews(path.read_text("utf-8"), boards)
-        text = with_published(with_sweeps(text, results), reported)
+        text = with_published(with_ablations(text, results), reported)
         texts[str(path.relative_to(output))] = text
     for name, text in texts.items():
         with replaced_on_success(output / name) as temporary:
@@ -184,9 +184,9 @@ def films_to_show(boards: Sequence[Board], videos: Path | None, real_clips: bool
     return find_films([board for board in boards if real_clips or board.name in generated], videos)
 
 
-def markdown(boards: Sequence[Board]) -> str:
-    """The text of ``LEADERBOARD.md``."""
-    return "\n".join([_INTRODUCTION, *(_section(board) for board in boards)])
+def markdown(boards: Sequence[Board], further: Sequence[str] = ()) -> str:
+    """The text of ``LEADERBOARD.md``: a section for each table, then further ones."""
+    return "\n".join([_INTRODUCTION, *(_section(board) for board in boards), *further])
 
 
 def _current(folder: Path, expected: str) -> tuple[list[Result], list[str]]:

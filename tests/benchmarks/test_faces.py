@@ -1,13 +1,9 @@
-import json
-
 import pytest
 import torch
 
 from benchmarks import faces
-from benchmarks.metadata import RESULTS
 from zoo.errors import OptionError
 from zoo.methods.everybody_dance_now import EverybodyDanceNow
-from zoo.weights.reference import METHODS
 
 SIZES = {
     "skeleton": "body_18",
@@ -67,12 +63,3 @@ def test_a_face_generator_that_adds_nothing_changes_nothing(face_stage):
 def test_weights_of_an_earlier_stage_are_refused():
     with pytest.raises(OptionError, match="train the face stage"):
         faces.measure(EverybodyDanceNow(stage="local", **SIZES), faces.open_data((64, 64)))
-
-
-@pytest.mark.parametrize("path", sorted(RESULTS.glob("faces--*.json")), ids=lambda path: path.name)
-def test_the_page_says_what_was_measured(path):
-    page = (METHODS / "everybody_dance_now" / "README.md").read_text("utf-8")
-    result = json.loads(path.read_text("utf-8"))
-    for metric, found in result["metrics"].items():
-        means = (sum(found[way]["per_clip"]) / result["clips"] for way in ("without", "with"))
-        assert f"| {metric} | {' | '.join(f'{mean:.4f}' for mean in means)} |" in page

@@ -17,6 +17,7 @@ from made_up import HASH, made_up, write
 
 from benchmarks import tracking
 from benchmarks.__main__ import main
+from benchmarks.ablations import ablations, with_ablations
 from benchmarks.board import build_board
 from benchmarks.leaderboard import MARKDOWN, PAGE, markdown, read_boards, render, with_overviews, with_published
 from benchmarks.metadata import RESULTS
@@ -26,7 +27,6 @@ from benchmarks.protocol import generated
 from benchmarks.published import PUBLISHED, read_published
 from benchmarks.schema import ResultError, validate
 from benchmarks.statistics import compare, mean_interval
-from benchmarks.sweep import with_sweeps
 from zoo.errors import FileError, OptionError
 from zoo.loading import list_methods
 from zoo.video import VideoWriter
@@ -325,11 +325,11 @@ def test_a_broken_result_is_an_error_that_names_it(results):
 def test_the_committed_tables_are_what_the_committed_results_say():
     boards, _ = read_boards(RESULTS)
     remedy = "run `python -m benchmarks render`"
-    assert (ROOT / MARKDOWN).read_text("utf-8") == markdown(boards), remedy
+    assert (ROOT / MARKDOWN).read_text("utf-8") == markdown(boards, ablations(RESULTS)), remedy
     assert len(pages_below(ROOT)) == 6  # README and the pages of five methods
     for path in pages_below(ROOT):
         text = path.read_text("utf-8")
-        filled = with_published(with_sweeps(with_overviews(text, boards), RESULTS), read_published())
+        filled = with_published(with_ablations(with_overviews(text, boards), RESULTS), read_published())
         assert filled == text, f"{path}: {remedy}"
     shown = (ROOT / PAGE).read_text("utf-8")
     assert len(shown.encode()) < 4_000_000

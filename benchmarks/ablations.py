@@ -1,0 +1,47 @@
+"""What is measured of parts of methods, beside the protocols' tables: sweeps, and Everybody Dance Now's face stage."""
+
+import json
+from pathlib import Path
+
+from benchmarks import faces, sweep
+from benchmarks.jobs import method_title
+from zoo.methods import discover
+
+
+def ablations(results: Path) -> list[str]:
+    """A section of the leaderboard for each such result.
+
+    Args:
+        results: The folder of results.
+
+    Raises:
+        FileError: A result isn't as it should be.
+    """
+    sections = [_sweep(path) for axis in sweep.AXES for path in sorted(results.glob(f"{axis}-*--*.json"))]
+    return sections + [_faces(path) for path in sorted(results.glob("faces--*.json"))]
+
+
+def with_ablations(page: str, results: Path) -> str:
+    """A page of a method with the tables of now where it has places for them."""
+    return faces.with_faces(sweep.with_sweeps(page, results), results)
+
+
+def _sweep(path: Path) -> str:
+    found = sweep.read_sweep(path)
+    title = method_title(discover()[found["method"]].__name__)
+    clips = f"{found['clips']} clips of protocol `{found['protocol']}`, hash `{found['hash']}`"
+    return (
+        f"## {title}: {sweep.AXES[found['sweep']].label}\n\n"
+        f"Weights `{found['weights']}`, {clips}.\n\n"
+        f"{sweep.table(found)}\n"
+    )
+
+
+def _faces(path: Path) -> str:
+    found = json.loads(path.read_text("utf-8"))
+    height, width = found["size"]
+    return (
+        "## Everybody Dance Now: the face stage\n\n"
+        f"Squares around faces of {found['clips']} clips of protocol `{faces.PROTOCOL}` at {height} × {width}.\n\n"
+        f"{faces.table(found)}\n"
+    )
