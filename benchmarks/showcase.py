@@ -19,8 +19,8 @@ MAGNIFICATION = 2
 def showcase(board: Board, videos: Path, output: Path, clips: int = 2) -> Path:
     """Writes source, every method's result and truth side by side, one row per clip.
 
-    Of a method with several recipes the best is shown. Behind the table's methods come those that have videos of its
-    clips without a row in it: the ones that learn a single person show that one.
+    Of a method with several recipes or variants the best is shown. Behind the table's methods come those that have
+    videos of its clips without a row in it: the ones that learn a single person show that one.
 
     Args:
         board: The protocol's table; methods stand in its order.
@@ -55,11 +55,15 @@ def _by_folder(film: Film) -> dict[str, Path]:
 
 def _titles(board: Board, folders: AbstractSet[str]) -> dict[str, str]:
     """Those folders of videos that are shown -> what their methods are called."""
+    known = discover()
     titles: dict[str, str] = {}
-    for entry in board.entries:
-        if entry.kind != "baseline" and entry.video_folder in folders and entry.title not in titles.values():
-            titles[entry.video_folder] = entry.title
-    for folder in sorted(folders - {entry.video_folder for entry in board.entries}):
-        if method := discover().get(folder.partition("--")[0]):
-            titles[folder] = method_title(method.__name__)
+    packages = set()
+    rows = {entry.video_folder: entry for entry in board.entries}
+    for folder in [*(folder for folder in rows if folder in folders), *sorted(folders - rows.keys())]:
+        name = folder.partition("--")[0]
+        package = known[name].__module__.rpartition(".")[0] if name in known else name
+        is_shown = rows[folder].kind != "baseline" if folder in rows else name in known
+        if is_shown and package not in packages:
+            titles[folder] = rows[folder].title if folder in rows else method_title(known[name].__name__)
+            packages.add(package)
     return titles

@@ -197,12 +197,15 @@ def _convert(picture: np.ndarray, height: int, width: int, pixel_format: str) ->
 
 
 def _quantise(picture: np.ndarray) -> "VideoFrame":
-    """With a palette of its own for each frame: no need to know later ones, and colours stay true."""
+    """With a palette of its own for each frame: no need to know later ones, and colours stay true.
+
+    Without dithering: its noise differs from frame to frame, and made files a third larger.
+    """
     from av.video.frame import VideoFrame
 
     true_colour = Image.fromarray(np.ascontiguousarray(picture))
     chosen = true_colour.quantize(256, method=Image.Quantize.FASTOCTREE)  # median cut is slower and loses rare colours
-    indexed = true_colour.quantize(palette=chosen, dither=Image.Dither.FLOYDSTEINBERG)
+    indexed = true_colour.quantize(palette=chosen, dither=Image.Dither.NONE)
     colours = np.array(indexed.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
     palette = np.full((256, 4), 255, dtype=np.uint8)  # alpha, red, green, blue
     palette[: len(colours), 1:] = colours
