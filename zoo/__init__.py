@@ -1,8 +1,9 @@
 """Animation Zoo: video-animation methods that share one batch, one contract and one set of metrics.
 
 >>> import zoo
->>> zoo.list_methods()
-['first_order_motion_model']
+>>> method = zoo.load("first_order_motion_model/synthetic-64")
+>>> type(method).__name__
+'FirstOrderMotionModel'
 """
 
 from typing import TYPE_CHECKING, Any

@@ -15,7 +15,6 @@ import wandb
 import yaml
 from made_up import HASH, made_up, write
 
-from benchmarks import tracking
 from benchmarks.__main__ import main
 from benchmarks.ablations import ablations, with_ablations
 from benchmarks.board import build_board
@@ -442,8 +441,10 @@ def test_tables_and_videos_are_logged_to_wandb(results, videos, tmp_path, monkey
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     wandb.teardown()  # it reads the environment once a process, perhaps in an earlier test
+    monkeypatch.setattr("benchmarks.protocol.hashes", lambda: {PROTOCOL: HASH})
+    folders = {"--results": results, "--videos": videos, "--output": tmp_path}
+    main(["render", "--wandb", *(str(word) for pair in folders.items() for word in pair)])
     boards, _ = read_boards(results, {PROTOCOL: HASH})
-    tracking.log(boards, find_films(boards, videos))
     (stored,) = tmp_path.glob(f"wandb/offline-run-*/files/media/table/{PROTOCOL}/*.table.json")
     logged = json.loads(stored.read_text())
     rows = [dict(zip(logged["columns"], row, strict=True)) for row in logged["data"]]
