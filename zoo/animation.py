@@ -84,7 +84,7 @@ def animate(
             `--denoise`.
         driving_pose: Poses of the driving clip from elsewhere than beside it: an npz file of the same layout, or a
             folder of OpenPose's JSON files, one a frame. Of several people the largest of the first frame is followed;
-            a frame without anybody has an empty pose.
+            a frame without that person has an empty pose.
         source_pose: The same for the source, if it is a single one.
         crop: Animate only this box of the source and paste it back: [x, y, width, height] in pixels. Around it the
             source stays as it is.

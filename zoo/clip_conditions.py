@@ -133,7 +133,7 @@ def _checked(sidecar: SideCar) -> SideCar:
 
 
 def _read_openpose(folder: Path, clip: VideoInfo, skeleton: Skeleton | None) -> Track:
-    """Frame by frame in the order of the names; of several people one is followed, nobody is an empty pose."""
+    """The pose of each file; of several people one is followed, and frames without that one have an empty pose."""
     found = read_openpose(folder)
     if (count := len(found.files)) != clip.frames:
         more = f"{found.files[clip.frames].name} and what follows has" if count > clip.frames else "the rest has"
@@ -162,7 +162,7 @@ def _estimate(who: str, skeleton: Skeleton, clip: VideoInfo, wanted: Sequence[in
     numbers = range(clip.frames) if wanted is None else wanted
     frames: Iterator[Tensor] = iter(read_frames(clip, wanted)) if wanted is not None else iter_frames(clip)
     shown = tqdm(frames, desc=f"poses of {clip.path.name}", total=len(numbers), unit="frame", leave=False)
-    found = estimate_track(shown, estimator, skeleton).float()
+    found = estimate_track(shown, estimator, skeleton, numbers).float()
     if not found[..., 2].any():
         raise FileError(
             clip.path,

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from zoo.conditions import load_estimator, missing_rates
+from zoo.conditions import estimate_track, load_estimator, missing_rates
 from zoo.conditions.rtmlib import from_openpose_134
 from zoo.errors import OptionError
 from zoo.pose import BODY_18, BODY_25, WHOLE_25
@@ -38,6 +38,24 @@ def test_rtmlibs_points_find_their_names():
     assert place["left_pupil"] == [0, 0, 0]
     assert place["left_hand_root"] == [92, 92, 1]
     assert place["right_little_4"] == [133, 133, 1]
+
+
+class TwoPeople:
+    """A large person who stands at the number that the picture shows, and a small one at -1000."""
+
+    skeleton = BODY_18
+
+    def __call__(self, frame):
+        shape = torch.stack([torch.linspace(0, side, 18) for side in (60, 80)], dim=1)  # its diagonal: 100 pixels
+        places = torch.tensor([float(frame[0, 0, 0]), -1000.0]).view(2, 1, 1)
+        points = torch.tensor([1.0, 0.5]).view(2, 1, 1) * shape + places
+        return torch.cat([points, torch.ones(2, 18, 1)], dim=-1)
+
+
+def test_a_person_in_frames_taken_far_apart_may_have_walked_on():
+    frames = torch.tensor([0, 60], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 4, 4)
+    found = [estimate_track(frames, TwoPeople(), BODY_18, numbers)[1].any() for numbers in (None, [0, 50])]
+    assert found == [False, True]  # 85 pixels away
 
 
 def test_missing_rates_leave_frames_without_anybody_out():

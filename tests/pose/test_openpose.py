@@ -23,6 +23,11 @@ def random_people(skeleton, counts):
     return [100 * torch.rand(count, len(skeleton.joints), 3, generator=generator).double() / 3 for count in counts]
 
 
+def moved(poses, x):
+    """The same poses elsewhere, pixels."""
+    return poses + (poses[..., 2:] > 0) * poses.new_tensor([x, 0.0, 0.0])
+
+
 @pytest.mark.parametrize("skeleton", OPENPOSE, ids=lambda skeleton: skeleton.name)
 def test_round_trip_is_exact(tmp_path, skeleton):
     people = random_people(skeleton, [1, 0, 3])
@@ -94,6 +99,55 @@ def test_the_largest_person_is_followed_wherever_it_stands_in_the_list(walk):
     assert not followed[5].any()
     alone = [k for k in range(20) if k != 5]
     assert torch.equal(followed[alone], walk[alone])
+
+
+def test_a_bystander_is_never_taken_for_somebody_who_is_gone_for_a_while(walk):
+    """The bystander stands on the other side; the subject leaves for three frames, and later walks off for good."""
+    bystander = moved(walk[0], 300.0)
+    people = [torch.stack([pose, bystander]) for pose in walk[:20]]
+    gone = [3, 4, 5, *range(12, 20)]
+    for frame in gone:
+        people[frame] = bystander[None]
+    followed = follow_person(people, BODY_18)
+    assert not followed[gone].any()
+    back = [frame for frame in range(20) if frame not in gone]
+    assert torch.equal(followed[back], walk[back])
+
+
+def test_somebody_who_walks_on_unseen_is_found_where_that_leads(walk):
+    """Nearly a diagonal away after a second of absence, which in the next frame would be somebody else."""
+    diagonal = float((walk[0, :, :2].amax(dim=0) - walk[0, :, :2].amin(dim=0)).norm())
+    bystander, there = moved(walk[0], -400.0), moved(walk[0], 0.9 * diagonal)
+    both, alone = torch.stack([walk[0], bystander]), torch.stack([bystander, there])
+    for absent, found in ((0, False), (25, True)):
+        people = [both, *[bystander[None]] * absent, alone]
+        assert follow_person(people, BODY_18)[-1].any() == found
+    assert torch.equal(follow_person([both, alone], BODY_18, numbers=[3, 29])[-1], there)
+
+
+def test_somebody_alone_is_followed_however_far(walk):
+    """A cut, and no other person in the clip."""
+    people = [*walk[:5, None], *moved(walk[5:10], 500.0)[:, None]]
+    assert torch.equal(follow_person(people, BODY_18), torch.cat(people))
+
+
+def test_people_without_a_joint_are_nobody(walk):
+    """Neither followed, nor where the person was last seen."""
+    empty, small = torch.zeros_like(walk[0]), torch.cat([walk[0, :, :2] * 0.5, walk[0, :, 2:]], dim=-1)
+    people = [empty[None], torch.stack([empty, small, walk[1]]), torch.stack([empty, small]), walk[3][None]]
+    followed = follow_person(people, BODY_18)
+    assert not followed[[0, 2]].any()
+    assert torch.equal(followed[[1, 3]], walk[[1, 3]])
+
+
+def test_somebody_who_turns_around_is_followed_though_no_joint_stays(walk):
+    """First the right side is seen, then the left."""
+    sides = {side: [BODY_18.index(joint) for joint in BODY_18.joints if side in joint] for side in ("right", "left")}
+    right, left = torch.zeros_like(walk[0]), torch.zeros_like(walk[0])
+    right[sides["right"]], left[sides["left"]] = walk[0, sides["right"]], walk[0, sides["left"]]
+    bystander = moved(walk[0], 300.0)
+    followed = follow_person([torch.stack([bystander * 0.5, right]), torch.stack([bystander, left])], BODY_18)
+    assert torch.equal(followed[1], left)
 
 
 def test_nobody_at_all_is_an_empty_track():

@@ -1,6 +1,6 @@
 """From a clip to one clean pose track."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Literal
 
@@ -20,19 +20,22 @@ from zoo.pose import (
 Smoothing = Literal["savitzky_golay", "median", "one_euro", "none"]
 
 
-def estimate_track(frames: Iterable[Tensor], estimator: PoseEstimator, skeleton: Skeleton) -> Tensor:
+def estimate_track(
+    frames: Iterable[Tensor], estimator: PoseEstimator, skeleton: Skeleton, numbers: Sequence[int] | None = None
+) -> Tensor:
     """One person's raw track; `zoo.pose.follow_person` says whose, where there are several.
 
     Args:
         frames: (3, H, W) uint8 RGB, in order.
         estimator: A fresh one.
         skeleton: The wanted format.
+        numbers: The frames' numbers in the video, where they don't follow each other.
 
     Returns:
-        (T, K, 3) with x, y in pixels and confidence; frames without people are 0 throughout.
+        (T, K, 3) with x, y in pixels and confidence; frames without the person are 0 throughout.
     """
     people = [estimator(frame) for frame in frames]
-    return convert_pose(follow_person(people, estimator.skeleton), estimator.skeleton, skeleton)
+    return convert_pose(follow_person(people, estimator.skeleton, numbers), estimator.skeleton, skeleton)
 
 
 def clean_track(track: Tensor, fps: float, smoothing: Smoothing, longest_gap: int) -> Tensor:

@@ -17,6 +17,8 @@ _BODIES = {len(skeleton.joints): skeleton for skeleton in (BODY_18, BODY_23, BOD
 _PARTS = {"face": ("face_keypoints_2d", 70), "left_hand": ("hand_left_keypoints_2d", 21),
           "right_hand": ("hand_right_keypoints_2d", 21)}  # fmt: skip
 _REMEDY = "write it anew with OpenPose's --write_json"
+_REACH = 0.5  # diagonals of a body: farther away than that in the next frame is somebody else
+_PACE = 0.02  # diagonals that a person who isn't seen may have moved in each frame
 
 
 @dataclass(frozen=True)
@@ -80,44 +82,83 @@ def write_openpose(folder: Path, people: Sequence[Tensor], skeleton: Skeleton, n
         path.write_text(json.dumps(content, separators=(",", ":")) + "\n", "utf-8")
 
 
-def follow_person(people: Sequence[Tensor], skeleton: Skeleton) -> Tensor:
+def follow_person(people: Sequence[Tensor], skeleton: Skeleton, numbers: Sequence[int] | None = None) -> Tensor:
     """One person's track out of several people's.
 
     It begins with the largest person of the first frame that shows anybody (by the box around the body), and goes on
-    with whoever is nearest to where that person was last seen, by the mean distance of the joints that both have.
+    with whoever is nearest to where that person was last seen, by the mean distance of the joints that both have. Those
+    without any joint of the body aren't anybody.
+
+    Where some frame shows several people, who is too far away is somebody else, and the person is missing until seen
+    again: farther than half of the diagonal of the box around the body, and half a diagonal more for each 25 frames in
+    which the person was missing, about the pace of walking. Where no frame shows several people whoever is there is
+    followed, however far away: after a cut, for example.
 
     Args:
         people: For each frame (P, K, 3) with x, y in pixels and confidence.
         skeleton: The format of the K joints.
+        numbers: The frames' numbers in the video, ascending, where they don't follow each other.
 
     Returns:
-        (T, K, 3), the type of the input. Frames without people are missing: 0 throughout.
+        (T, K, 3), the type of the input. Frames without the person are missing: 0 throughout.
     """
     like = people[0] if people else torch.zeros(0, len(skeleton.joints), 3)
     track = like.new_zeros(len(people), len(skeleton.joints), 3)
-    last: Tensor | None = None
     body = skeleton.part("body")
-    for frame, candidates in enumerate(people):
+    shown = [frame[(frame[:, body, 2] > 0).any(dim=1)] for frame in people]
+    several = any(len(frame) > 1 for frame in shown)
+    last: Tensor | None = None
+    last_number = 0
+    for place, (number, candidates) in enumerate(zip(numbers or range(len(people)), shown, strict=True)):
         if not len(candidates):
             continue
-        rank = -_areas(candidates[:, body]) if last is None else _distances(candidates[:, body], last[body])
-        track[frame] = last = candidates[rank.argmin()]
+        bodies = candidates[:, body]
+        if last is None:
+            chosen: int | None = int(_sides(bodies).prod(dim=1).argmax())
+        else:
+            reach = _REACH + _PACE * (number - last_number - 1) if several else None
+            chosen = _nearest(bodies, last, reach)
+        if chosen is not None:
+            track[place], last, last_number = candidates[chosen], bodies[chosen], number
     return track
 
 
-def _areas(bodies: Tensor) -> Tensor:
-    """(P,) area of the box around each body."""
-    seen, points = bodies[..., 2:] > 0, bodies[..., :2]
-    high = torch.where(seen, points, -torch.inf).amax(dim=1)
-    low = torch.where(seen, points, torch.inf).amin(dim=1)
-    return torch.where(seen.any(dim=1).squeeze(-1), (high - low).prod(dim=-1), 0.0)
+def _nearest(bodies: Tensor, last: Tensor, reach: float | None) -> int | None:
+    """Which of the bodies (P, K, 3) is nearest to the last one (K, 3).
+
+    None if all are farther away than ``reach`` times the diagonal of the body: of the larger one of both, because one
+    that is partly hidden has a small box.
+    """
+    distances = _distances(bodies, last)
+    if reach is not None:
+        diagonals = torch.maximum(_sides(bodies).norm(dim=1), _sides(last[None]).norm(dim=1))
+        distances = torch.where(distances <= reach * diagonals, distances, torch.inf)
+    chosen = int(distances.argmin())
+    return chosen if distances[chosen].isfinite() else None
 
 
 def _distances(bodies: Tensor, last: Tensor) -> Tensor:
-    """(P,) mean distance to one body (K, 3), infinite where no joint is in both."""
+    """(P,) mean distance of the joints of bodies (P, K, 3) to those of one body (K, 3), pixels.
+
+    Of the middles of the boxes where no joint is in both, as of a head that is seen from the front and from behind.
+    """
     both = (bodies[..., 2] > 0) & (last[..., 2] > 0)
-    distances = torch.where(both, (bodies - last)[..., :2].norm(dim=-1), 0.0).sum(dim=1) / both.sum(dim=1)
-    return distances.nan_to_num(torch.inf)
+    of_joints = torch.where(both, (bodies - last)[..., :2].norm(dim=-1), 0.0).sum(dim=1) / both.sum(dim=1)
+    of_boxes = (_corners(bodies).mean(dim=0) - _corners(last[None]).mean(dim=0)).norm(dim=-1)
+    return torch.where(both.any(dim=1), of_joints, of_boxes)
+
+
+def _sides(bodies: Tensor) -> Tensor:
+    """(P, 2) width and height of the box around each body, pixels."""
+    low, high = _corners(bodies)
+    return high - low
+
+
+def _corners(bodies: Tensor) -> Tensor:
+    """(2, P, 2) upper left and lower right of the box around each body (P, K, 3), which has a joint at least."""
+    seen, points = bodies[..., 2:] > 0, bodies[..., :2]
+    low = torch.where(seen, points, torch.inf).amin(dim=1)
+    return torch.stack([low, torch.where(seen, points, -torch.inf).amax(dim=1)])
 
 
 def _people(file: Path) -> list[dict[str, Tensor]]:
