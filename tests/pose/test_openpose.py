@@ -20,7 +20,8 @@ OPENPOSE = [skeleton for name, skeleton in SKELETONS.items() if name.startswith(
 
 def random_people(skeleton, counts):
     generator = torch.Generator().manual_seed(0)
-    return [100 * torch.rand(count, len(skeleton.joints), 3, generator=generator).double() / 3 for count in counts]
+    scale = torch.tensor([100 / 3, 100 / 3, 1 / 3]).double()
+    return [torch.rand(count, len(skeleton.joints), 3, generator=generator).double() * scale for count in counts]
 
 
 def moved(poses, x):
@@ -69,6 +70,9 @@ def test_parts_that_a_file_leaves_out_are_missing(tmp_path):
     ("content", "problem"),
     [
         ("{", "is no file of OpenPose"),
+        ('{"people": null}', "has 'people' that are no list"),
+        ('{"people": [null]}', "no list of numbers"),
+        (json.dumps({"people": [{"pose_keypoints_2d": [10**400] * 54}]}), "no list of numbers"),
         ('{"people": [{"pose_keypoints_2d": [1, 2, 3]}]}', "has 3 numbers in 'pose_keypoints_2d', expected 54 or 69"),
         ('{"people": [{"pose_keypoints_2d": "abc"}]}', "no list of numbers"),
         (json.dumps({"people": [{"pose_keypoints_2d": [1] * 75}]}), "has body_25 bodies, but frame_0+_keypoints"),
@@ -80,6 +84,41 @@ def test_damaged_files_are_named(tmp_path, content, problem):
     with pytest.raises(FileError, match=problem) as error:
         read_openpose(tmp_path)
     assert error.value.path.name == "frame_1_keypoints.json"
+
+
+def test_files_are_ordered_by_the_numbers_in_their_names(tmp_path):
+    people = random_people(BODY_18, [1] * 12)
+    write_openpose(tmp_path, people, BODY_18, "dance_25fps")
+    for number, file in enumerate(sorted(tmp_path.iterdir())):
+        file.rename(tmp_path / f"dance_25fps_frame{number}_keypoints.json")
+    read = read_openpose(tmp_path)
+    assert [file.name for file in read.files] == [f"dance_25fps_frame{number}_keypoints.json" for number in range(12)]
+    assert torch.equal(torch.stack(read.people), torch.stack(people))
+
+
+@pytest.mark.parametrize("low", [0, -1])
+def test_coordinates_that_are_no_pixels_are_refused(tmp_path, low):
+    """OpenPose's --keypoint_scale 3 and 4; files that show nobody aren't to blame."""
+    scaled = [people / 34 for people in random_people(BODY_18, [0, 1, 2])]
+    for people in scaled:
+        people[..., :2] = low + (1 - low) * people[..., :2]
+    write_openpose(tmp_path, scaled, BODY_18)
+    with pytest.raises(FileError, match=r"no coordinate above 2.* not pixels; .*--keypoint_scale 0") as error:
+        read_openpose(tmp_path)
+    assert error.value.path.name == "frame_000000000001_keypoints.json"
+
+
+def test_joints_that_are_not_finite_or_without_confidence_are_missing(tmp_path):
+    people = random_people(BODY_18, [1])
+    people[0][0, 1, 0] = torch.nan
+    people[0][0, 2, 1] = torch.inf
+    people[0][0, 3, 2] = 0
+    people[0][0, 4, 2] = 1.05
+    write_openpose(tmp_path, people, BODY_18)
+    (read,) = read_openpose(tmp_path).people
+    assert not read[0, 1:4].any()
+    assert read[0, 4, 2] == 1
+    assert torch.equal(read[0, 5:], people[0][0, 5:])
 
 
 def test_an_empty_folder_and_other_formats_are_refused(tmp_path):

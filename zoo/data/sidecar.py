@@ -13,7 +13,7 @@ from torch import Tensor
 from zoo.batch import Condition
 from zoo.data.cache import ByteCache
 from zoo.data.errors import DataError
-from zoo.pose import BODY_18, SKELETONS, SURFACE_PARTS, Skeleton
+from zoo.pose import BODY_18, SKELETONS, SURFACE_PARTS, Skeleton, are_pixels, without_missing
 
 _ARRAYS: dict[Condition, str] = {"pose": "keypoints", "iuv": "iuv", "mask": "mask"}
 _LAYOUTS: dict[Condition, str] = {
@@ -98,7 +98,7 @@ class SideCar:
 
     def _clean(self, values: Tensor) -> Tensor:
         if self.condition == "pose":
-            return _without_missing(values.float())
+            return without_missing(values.float())
         if self.condition == "mask":
             return (values.reshape(len(values), 1, self.height, self.width) > 0).to(torch.uint8) * 255
         if (highest := int(values[:, 0].max())) >= len(SURFACE_PARTS):
@@ -113,8 +113,7 @@ class SideCar:
         return [(1, self.height, self.width), (self.height, self.width)]
 
     def _check_units(self) -> None:
-        track = self.read(range(self.frames), ByteCache(0))
-        if track.any() and track[..., :2].abs().max() <= 2:
+        if not are_pixels(self.read(range(self.frames), ByteCache(0))):
             raise self._error("has no coordinate above 2: not pixels", "multiply x by the width, y by the height")
 
     def _header(self) -> tuple[tuple[int, ...], np.dtype]:
@@ -163,11 +162,3 @@ class SideCar:
 
     def _error(self, problem: str, remedy: str) -> DataError:
         return DataError(self.path, problem, remedy)
-
-
-def _without_missing(pose: Tensor) -> Tensor:
-    """Poses whose joints are 0 in all three where a value is not finite or the confidence is 0."""
-    present = pose.isfinite().all(dim=-1, keepdim=True) & (pose[..., 2:] > 0)
-    pose = torch.where(present, pose, torch.zeros_like(pose))
-    pose[..., 2].clamp_(max=1)
-    return pose

@@ -2,7 +2,7 @@
 
 from zoo.pose.boxes import face_boxes, letterbox, letterbox_pose
 from zoo.pose.capsules import draw_surface
-from zoo.pose.coordinates import snapped, to_pixels, to_units
+from zoo.pose.coordinates import are_pixels, snapped, to_pixels, to_units, without_missing
 from zoo.pose.drawing import PUBLISHED_CANVAS, draw_figure, draw_pixels
 from zoo.pose.limbs import limb_lengths, retarget_limbs, transfer_limbs
 from zoo.pose.normalisation import PoseNormalisation, normalise_pose
@@ -43,6 +43,7 @@ __all__ = [
     "PoseNormalisation",
     "PoseStatistics",
     "Skeleton",
+    "are_pixels",
     "average_windows",
     "convert_pose",
     "draw_figure",
@@ -69,5 +70,6 @@ __all__ = [
     "to_units",
     "transfer_limbs",
     "whole_body",
+    "without_missing",
     "write_openpose",
 ]

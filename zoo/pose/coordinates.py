@@ -52,5 +52,21 @@ def snapped(pixels: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.cat([(pixels[..., :2] * grain).round() / grain, pixels[..., 2:]], dim=-1)
 
 
+def without_missing(pose: Tensor) -> Tensor:
+    """Poses (..., K, 3) whose joints are 0 in all three where a value is not finite or the confidence is 0.
+
+    Confidences above 1, which some programs give, become 1.
+    """
+    present = pose.isfinite().all(dim=-1, keepdim=True) & (pose[..., 2:] > 0)
+    pose = torch.where(present, pose, torch.zeros_like(pose))
+    pose[..., 2].clamp_(max=1)
+    return pose
+
+
+def are_pixels(poses: Tensor) -> bool:
+    """Whether the coordinates of poses (..., K, 3) can be pixels: not all are within [-2, 2], or nobody is shown."""
+    return not poses.any() or bool(poses[..., :2].abs().max() > 2)
+
+
 def _present(pose: Tensor) -> Tensor:
     return torch.where(pose[..., 2:] > 0, pose, torch.zeros_like(pose))

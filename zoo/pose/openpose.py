@@ -1,6 +1,7 @@
 """OpenPose's folders of JSON files, one file a frame."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import FileError
+from zoo.pose.coordinates import are_pixels, without_missing
 from zoo.pose.skeleton import BODY_18, BODY_23, BODY_25, Skeleton, whole_body
 
 _SUFFIX = "_keypoints.json"
@@ -27,7 +29,8 @@ class OpenPoseFolder:
 
     Attributes:
         files: The file of each frame.
-        people: For each frame (P, K, 3) float64: x and y in pixels and confidence of the P people in it, maybe none.
+        people: For each frame (P, K, 3) float64: x and y in pixels and confidence of the P people in it, maybe none;
+            missing joints are 0 in all three.
         skeleton: The format of the K joints: with face and hands where any file has some.
     """
 
@@ -37,14 +40,16 @@ class OpenPoseFolder:
 
 
 def read_openpose(folder: Path) -> OpenPoseFolder:
-    """Reads a folder of ``*_keypoints.json``, in the order of their names.
+    """Reads a folder of ``*_keypoints.json``, in the order of the numbers in their names: 10 comes after 2.
 
-    The body's format follows from the number of its points: 18, 23 or 25. A part that a file leaves out is missing.
+    The body's format follows from the number of its points: 18, 23 or 25. A part that a file leaves out is missing, and
+    so is a joint with a value that is not finite.
 
     Raises:
-        FileError: There are no such files, or one is damaged, or holds another format than those before.
+        FileError: There are no such files, or one is damaged, or holds another format than those before, or none of
+            their coordinates can be pixels.
     """
-    files = tuple(sorted(folder.glob(f"*{_SUFFIX}")))
+    files = tuple(sorted(folder.glob(f"*{_SUFFIX}"), key=_in_order))
     if not files:
         raise FileError(folder, f"holds no {_SUFFIX.lstrip('_')} files", "give the folder of OpenPose's --write_json")
     frames = [_people(file) for file in files]
@@ -58,7 +63,9 @@ def read_openpose(folder: Path) -> OpenPoseFolder:
     body = body or BODY_25  # nobody anywhere: today's format
     with_parts = any(part in person for people in frames for person in people for part in _PARTS)
     skeleton = whole_body(body) if with_parts else body
-    return OpenPoseFolder(files, tuple(_stack(people, skeleton) for people in frames), skeleton)
+    stacked = tuple(_stack(people, skeleton) for people in frames)
+    _check_units(files, stacked)
+    return OpenPoseFolder(files, stacked, skeleton)
 
 
 def write_openpose(folder: Path, people: Sequence[Tensor], skeleton: Skeleton, name: str = "frame") -> None:
@@ -161,12 +168,28 @@ def _corners(bodies: Tensor) -> Tensor:
     return torch.stack([low, torch.where(seen, points, -torch.inf).amax(dim=1)])
 
 
+def _in_order(file: Path) -> tuple[list[str | int], str]:
+    """By what files are sorted: numbers in their names count as numbers, however many zeros they begin with."""
+    texts_and_numbers = re.split(r"(\d+)", file.name)  # in turns, so that numbers are compared with numbers
+    return [int(part) if part.isdecimal() else part for part in texts_and_numbers], file.name
+
+
+def _check_units(files: Sequence[Path], people: Sequence[Tensor]) -> None:
+    if not are_pixels(torch.cat(list(people))):
+        first = next(file for file, frame in zip(files, people, strict=True) if frame.any())
+        raise FileError(
+            first, "has no coordinate above 2, nor has any other file: not pixels", f"{_REMEDY} and --keypoint_scale 0"
+        )
+
+
 def _people(file: Path) -> list[dict[str, Tensor]]:
     """The parts of each person of a file."""
     try:
         entries = json.loads(file.read_text("utf-8"))["people"]
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise FileError(file, f"is no file of OpenPose ({type(error).__name__}: {error})", _REMEDY) from error
+    if not isinstance(entries, list):
+        raise FileError(file, "has 'people' that are no list", _REMEDY)
     people = []
     for entry in entries:
         parts = {"body": _points(file, entry, "pose_keypoints_2d", tuple(_BODIES))}
@@ -181,7 +204,7 @@ def _people(file: Path) -> list[dict[str, Tensor]]:
 def _points(file: Path, entry: dict[str, Any], key: str, counts: tuple[int, ...]) -> Tensor:
     try:
         points = torch.tensor(entry.get(key, []), dtype=torch.float64)
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise FileError(file, f"has a {key!r} that is no list of numbers", _REMEDY) from error
     if points.dim() != 1 or points.numel() not in [3 * count for count in counts]:
         expected = " or ".join(str(3 * count) for count in counts)
@@ -194,7 +217,7 @@ def _stack(people: list[dict[str, Tensor]], skeleton: Skeleton) -> Tensor:
     for person, parts in zip(stacked, people, strict=True):
         for part, points in parts.items():
             person[skeleton.part(part)] = points
-    return stacked
+    return without_missing(stacked)
 
 
 def _entry(person: Tensor, skeleton: Skeleton) -> dict[str, Any]:
