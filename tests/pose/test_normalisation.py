@@ -147,6 +147,26 @@ def test_missing_ankles_throughout_are_an_error(walk):
         PoseStatistics.fit(walk, BODY_18, SIZE)
 
 
+@pytest.mark.parametrize(
+    ("mode", "hidden", "problem"),
+    [
+        (
+            "released",
+            ["left_ear"],
+            r"the head, the right ankle and the left ear, .*lacks left_ear\).*mode 'paper'",
+        ),
+        ("released", ["left_ankle", "right_ankle"], r"lacks right_ankle\)"),
+        ("paper", ["nose", "left_ankle"], r"lacks left_ankle\)"),
+        ("paper", ["nose", "left_ear"], r"lacks nose\)"),
+    ],
+)
+def test_the_error_names_the_joints_that_are_really_needed_and_missing(walk, mode, hidden, problem):
+    walk = walk.clone()
+    walk[:, [BODY_18.index(joint) for joint in hidden]] = 0
+    with pytest.raises(OptionError, match=problem):
+        PoseStatistics.fit(walk, BODY_18, SIZE, mode)
+
+
 def test_statistics_of_different_modes_are_not_compared(walk):
     released, paper = (PoseStatistics.fit(walk, BODY_18, SIZE, mode) for mode in ("released", "paper"))
     with pytest.raises(OptionError, match="mode 'paper', the subject in 'released'"):

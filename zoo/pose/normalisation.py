@@ -131,7 +131,7 @@ class PoseNormalisation:
         """
         ankles, _, measured = measure_frames(track, skeleton, self.mode)
         if not measured.any():
-            raise nothing_measured(track, skeleton)
+            raise nothing_measured(track, skeleton, self.mode)
         scale, placed = self._scale_and_place(ankles)
         if self.mode == "released":
             first = ankles[measured][0]

@@ -46,25 +46,26 @@ class PoseStatistics:
             mode: By whose formulas.
 
         Raises:
-            PoseError: No frame shows head and ankles.
+            PoseError: No frame shows head and ankles (in ``released`` mode head, right ankle and left ear).
         """
         ankles, heights, measured = measure_frames(track, skeleton, mode)
         if not measured.any():
-            raise nothing_measured(track, skeleton)
+            raise nothing_measured(track, skeleton, mode)
         frames = torch.stack([ankles, heights], dim=1)[measured]
         return cls(frames, limb_lengths(track, skeleton), size, mode)
 
 
-def nothing_measured(track: Tensor, skeleton: Skeleton) -> PoseError:
-    """The error about a track (T, K, 3) without a single frame that shows head and ankles; says what the best lacks."""
-    joints = ("nose", "left_ankle", "right_ankle")
-    seen = track[..., 2] > 0
-    best = int(seen.sum(dim=1).argmax())
-    lacking = [joint for joint in joints if not seen[best, skeleton.index(joint)]]
+def nothing_measured(track: Tensor, skeleton: Skeleton, mode: Mode) -> PoseError:
+    """The error about a track (T, K, 3) of which `measure_frames` measures no frame; says what the best lacks."""
+    shown = _shown(track, skeleton, mode)
+    best = int((track[..., 2] > 0).sum(dim=1).argmax())
+    lacking = ", ".join(joint for joint, frames in shown.items() if not frames[best])
+    needed = "both the head and the ankles" if mode == "paper" else "the head, the right ankle and the left ear"
+    other = "" if mode == "paper" else " choose mode 'paper', which needs no ear,"
     return PoseError(
-        f"none of {len(track)} frames shows both the head and the ankles, which pose normalisation goes by (frame "
-        f"{best}, the most complete, lacks {', '.join(lacking)})",
-        "take a video that shows the whole body, or switch normalisation off (leave out `--retarget`)",
+        f"none of {len(track)} frames shows {needed}, which pose normalisation goes by (frame {best}, the most "
+        f"complete, lacks {lacking})",
+        f"take a video that shows the whole body,{other} or switch normalisation off (leave out `--retarget`)",
     )
 
 
@@ -82,14 +83,19 @@ def measure_frames(track: Tensor, skeleton: Skeleton, mode: Mode) -> tuple[Tenso
     track = track.double()
     names = ("nose", "right_ear", "left_ear", "right_ankle", "left_ankle")
     nose, right_ear, left_ear, right_ankle, left_ankle = (track[:, skeleton.index(joint)] for joint in names)
-    seen = {name: track[:, skeleton.index(name), 2] > 0 for name in names}
-    head = torch.where(seen["nose"][:, None], nose, (right_ear + left_ear) / 2)[:, :2]
+    head = torch.where(nose[:, 2:] > 0, nose, (right_ear + left_ear) / 2)[:, :2]
     foot = (right_ankle[:, :2] + left_ankle[:, :2]) / 2
-    measured = (seen["nose"] | (seen["right_ear"] & seen["left_ear"])) & seen["right_ankle"]
-    if mode == "released":  # Official: tests the left ear in place of the left ankle; a missing ankle stands at y = 0.
-        measured &= seen["left_ear"]
-        ankle = torch.maximum(right_ankle[:, 1], left_ankle[:, 1])
-    else:
-        measured &= seen["left_ankle"]
-        ankle = foot[:, 1]
+    # Official: a missing left ankle stands at y = 0.
+    ankle = torch.maximum(right_ankle[:, 1], left_ankle[:, 1]) if mode == "released" else foot[:, 1]
+    measured = torch.stack(list(_shown(track, skeleton, mode).values())).all(dim=0)
     return ankle, (head - foot).norm(dim=1), measured
+
+
+def _shown(track: Tensor, skeleton: Skeleton, mode: Mode) -> dict[str, Tensor]:
+    """In which frames (T,) each joint that measuring needs is seen; both ears stand in for a nose."""
+    names = ("nose", "right_ear", "left_ear", "right_ankle", "left_ankle")
+    seen = {joint: track[:, skeleton.index(joint), 2] > 0 for joint in names}
+    # Official: tests the left ear in place of the left ankle.
+    left = "left_ear" if mode == "released" else "left_ankle"
+    head = seen["nose"] | (seen["right_ear"] & seen["left_ear"])
+    return {"nose": head, left: seen[left], "right_ankle": seen["right_ankle"]}
