@@ -59,9 +59,11 @@ def prepare(
 
     `--output` makes clips: a raw video that is missing or damaged costs its own clips only. `--pose` writes
     `NAME_pose.npz` beside each clip (of the output, or else of the videos themselves), tells which joints are missing
-    how often, and draws the poses over the videos, to be looked at. Where a frame shows several people, the largest
-    of the first frame is followed; frames without that person, and joints in gaps longer than `--longest_gap`, are
-    missing.
+    how often, and draws the poses over the videos, to be looked at. Where a frame shows several people,
+    rtmlib's largest of the first frame is followed. MediaPipe gives one person a frame: the one that its detector is
+    surest of, who may be a smaller one, until that person is lost, then whoever it is surest of next. Look at the
+    drawn videos, or crop the others away. Frames without the person who is followed, and joints in gaps longer than
+    `--longest_gap`, are missing.
 
     `--iuv` writes `NAME_iuv.npz`, a map of the body's surface for every frame (as DensePose's: 24 parts, U and V), by
     default drawn around the poses, for which `--pose` is run before or with it. Don't mix maps of different origin:

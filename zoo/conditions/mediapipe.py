@@ -56,8 +56,9 @@ class _Region:
 class MediaPipePose:
     """One person per frame: found once, then followed until lost (BlazePose, arXiv 2006.10204, the full model).
 
-    Where there are several people it takes the one that the detector is surest of. Joints outside the frame, or that
-    the network takes for absent, are missing.
+    Where there are several people it takes the one that the detector is surest of, who may be a smaller one; when that
+    person is lost, whoever it is surest of then. Joints outside the frame, or that the network takes for absent, are
+    missing.
 
     Raises:
         OptionError: The runtime isn't installed.

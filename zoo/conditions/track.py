@@ -23,7 +23,7 @@ Smoothing = Literal["savitzky_golay", "median", "one_euro", "none"]
 def estimate_track(
     frames: Iterable[Tensor], estimator: PoseEstimator, skeleton: Skeleton, numbers: Sequence[int] | None = None
 ) -> Tensor:
-    """One person's raw track; `zoo.pose.follow_person` says whose, where there are several.
+    """One person's raw track; `zoo.pose.follow_person` says whose, where the estimator finds several.
 
     Args:
         frames: (3, H, W) uint8 RGB, in order.
