@@ -5,11 +5,12 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from zoo.conditions import clean_track, estimate_track, load_estimator, missing_rates
 from zoo.data.synthetic import SyntheticPeople
 from zoo.errors import OptionError
-from zoo.pose import BODY_18, MEDIAPIPE_33
+from zoo.pose import BODY_18, MEDIAPIPE_33, convert_pose
 from zoo.video import iter_frames, probe
 from zoo.weights import networks
 
@@ -56,6 +57,30 @@ def test_an_empty_picture_has_nobody_and_somebody_is_found_again(mediapipe):
     empty = people.background(clip)
     track = estimate_track([first, empty, empty, last], mediapipe, MEDIAPIPE_33)
     assert (track[..., 2] > 0).any(dim=1).tolist() == [True, False, False, True]
+
+
+@pytest.mark.parametrize("small_side", ["left", "right"])
+def test_of_several_people_the_surest_is_followed_until_lost(mediapipe, small_side):
+    """The detector is surer of a person who turns around than of one who marches and is a third larger."""
+    people = SyntheticPeople(size=(256, 256), train_identities=0, val_identities=0, test_identities=2, frames=3)
+    marching, turning = (
+        next(clip for clip in people.clips("test") if style in clip.name) for style in ("march", "turn_around")
+    )
+    small = torch.full((3, 3, 256, 256), 128, dtype=torch.uint8)
+    small[:2, :, 64:, 32:224] = functional.interpolate(people.frames(turning, range(2)).float(), (192, 192)).byte()
+    small_truth, truth = (people.condition(clip, "pose", range(3)) for clip in (turning, marching))
+    small_truth = small_truth * torch.tensor([0.75, 0.75, 1]) + torch.tensor([32.0, 64.0, 0])
+    halves = [small, people.frames(marching, range(3))]
+    if small_side == "left":
+        truth[..., 0] += 256
+    else:
+        small_truth[..., 0] += 256
+        halves.reverse()
+    found = [mediapipe(frame) for frame in torch.cat(halves, dim=3)]
+    assert [len(everybody) for everybody in found] == [1, 1, 1]
+    track = convert_pose(torch.cat(found), MEDIAPIPE_33, BODY_18)
+    assert mean_error(track[:2], small_truth[:2]) < 6  # pixels
+    assert mean_error(track[2:], truth[2:]) < 8  # the other one is gone
 
 
 def test_joints_outside_the_frame_are_missing(mediapipe):
