@@ -1,8 +1,12 @@
+import sys
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
+
 import pytest
 import torch
 
-from zoo.conditions import estimate_track, load_estimator, missing_rates
-from zoo.conditions.rtmlib import from_openpose_134
+from zoo.conditions import ESTIMATORS, estimate_track, load_estimator, missing_rates
+from zoo.conditions.rtmlib import RtmlibWholeBody, from_openpose_134
 from zoo.errors import OptionError
 from zoo.pose import BODY_18, BODY_25, WHOLE_25
 
@@ -56,6 +60,37 @@ def test_a_person_in_frames_taken_far_apart_may_have_walked_on():
     frames = torch.tensor([0, 60], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 4, 4)
     found = [estimate_track(frames, TwoPeople(), BODY_18, numbers)[1].any() for numbers in (None, [0, 50])]
     assert found == [False, True]  # 85 pixels away
+
+
+class TestAuto:
+    @pytest.fixture(autouse=True)
+    def mediapipe(self, monkeypatch):
+        """Stands in for MediaPipe, whose networks needn't be on this machine."""
+        monkeypatch.setitem(ESTIMATORS, "mediapipe", f"{__name__}:TwoPeople")
+
+    def install_rtmlib(self, monkeypatch, model):
+        package = module_from_spec(ModuleSpec("rtmlib", None))
+        package.Wholebody = model
+        monkeypatch.setitem(sys.modules, "rtmlib", package)
+
+    def test_is_rtmlib_where_its_models_can_be_had(self, monkeypatch):
+        self.install_rtmlib(monkeypatch, lambda **options: None)
+        assert isinstance(load_estimator("auto"), RtmlibWholeBody)
+
+    def test_is_mediapipe_where_the_models_of_rtmlib_cannot_be_had_and_says_why(self, monkeypatch, capsys):
+        def offline(**options):
+            raise ConnectionError("no route to host")
+
+        self.install_rtmlib(monkeypatch, offline)
+        assert isinstance(load_estimator("auto"), TwoPeople)
+        printed = capsys.readouterr().out
+        assert "rtmlib's models can't be had (no route to host)" in printed
+        assert printed.endswith("going on with mediapipe\n")
+
+    def test_is_mediapipe_without_a_word_where_there_is_no_rtmlib(self, monkeypatch, capsys):
+        monkeypatch.setitem(sys.modules, "rtmlib", None)
+        assert isinstance(load_estimator("auto"), TwoPeople)
+        assert not capsys.readouterr().out
 
 
 def test_missing_rates_leave_frames_without_anybody_out():
