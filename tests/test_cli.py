@@ -13,6 +13,7 @@ from zoo.errors import FileError
 from zoo.folders import find_recipe
 from zoo.training import latest_checkpoint
 from zoo.video import iter_frames
+from zoo.weights import trained_on
 
 
 def zoo_command(*arguments):
@@ -115,6 +116,8 @@ def test_what_the_trainer_is_asked_not_to_do_is_left_out(switch, tmp_path):
     main(["fit", "--config", tiny, "--trainer.default_root_dir", str(tmp_path), *options])
     checkpoints = list(tmp_path.rglob("*.ckpt"))
     assert bool(checkpoints) == (switch != "enable_checkpointing")
+    for written in [*checkpoints, *tmp_path.rglob("weights.safetensors")]:  # what size clips had is said of both
+        assert trained_on(written).clips == trained_on(written).size == (32, 32)
 
 
 @pytest.mark.slow

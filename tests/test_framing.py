@@ -61,6 +61,14 @@ def test_stretched_there_and_back(stored, size):
         assert (back[channel].int() - ramp(*stored)[channel].int()).abs().max() <= tolerance
 
 
+@pytest.mark.parametrize("stored", [(270, 480), (480, 270), (200, 200)])
+def test_a_body_is_stretched_as_in_the_clips_of_the_training(stored):
+    framing = Framing.plan(stored, (128, 256), stretch=True, clips=(1080, 1920))
+    (inner_height, inner_width), (height, width) = framing.fit.inner, stored
+    assert (inner_width / width) / (inner_height / height) == pytest.approx(2 / (16 / 9), rel=0.01)
+    assert framing.leave(framing.enter(ramp(*stored))).shape == (3, *stored)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 40), st.integers(0, 40), st.booleans())
 def test_without_resampling_the_way_back_is_exact(less, seed, tall):

@@ -18,6 +18,7 @@ from zoo.data.cache import ByteCache
 from zoo.errors import FileError, PoseError, ZooError
 from zoo.framing import Box, Framing, to_bytes
 from zoo.loading import find_weights, load
+from zoo.pose import PUBLISHED_CANVAS
 from zoo.video import VideoError, VideoInfo, VideoWriter, iter_frames, probe, read_frames, side_by_side
 from zoo.weights import TrainedOn, trained_on
 
@@ -55,9 +56,9 @@ def animate(
 
     The result has the source's width and height, and the driving clip's frame rate, length and sound. Pictures of any
     size and aspect are fitted whole into the frame that the method works in, resized without stretching (unless the
-    weights were trained on stretched pictures) and with their edges repeated where the aspect differs; the result is
-    cut out and resized back. Best results come from a source and a driving clip that show the subject alike, as large
-    as in the training data: --crop helps.
+    weights were trained on stretched pictures: then as those were) and with their edges repeated where the aspect
+    differs; the result is cut out and resized back. Best results come from a source and a driving clip that show the
+    subject alike, as large as in the training data: --crop helps.
 
     Methods that are driven by poses read them from NAME_pose.npz beside the clip. Where there is none they are
     estimated, as by `zoo prepare --pose`, which keeps them.
@@ -186,7 +187,7 @@ def animated_frames(
             goes by.
     """
     source, framing, picture = _framed_sources(method, sources, size, crop, training, source_frames, source_pose)
-    stage = Framing.plan((driving.height, driving.width), size, stretch=training.is_stretched)
+    stage = Framing.plan((driving.height, driving.width), size, None, *_stretching(method, training))
     framed_driving = _FramedClip(method, "driving", driving, stage, training, driving_pose)
     return _frames(method, source, framed_driving, options, visualize, chunk, framing, picture)
 
@@ -215,7 +216,7 @@ def _framed_sources(
     if source_frames < 1:
         raise ZooError(f"source_frames is {source_frames}; at least one frame of a source is needed")
     framings = [
-        Framing.plan((clip.height, clip.width), size, None if number else crop, training.is_stretched)
+        Framing.plan((clip.height, clip.width), size, None if number else crop, *_stretching(method, training))
         for number, clip in enumerate(sources)
     ]
     taken = [_evenly(clip.frames, source_frames if method.takes_several_sources else 1) for clip in sources]
@@ -230,6 +231,13 @@ def _framed_sources(
     ]
     source = cast(Batch, {key: torch.cat([batch[key] for batch in batches], dim=1) for key in batches[0]})
     return source, framings[0], pictures[0][0]
+
+
+def _stretching(method: AnimationModule, training: TrainedOn) -> tuple[bool, tuple[int, int] | None]:
+    """Whether pictures are stretched, and what size the clips had that were so in training."""
+    if method.needs_source or training.clips is not None:
+        return training.is_stretched, training.clips
+    return training.is_stretched, PUBLISHED_CANVAS  # who learns one person from one clip: the official code's is 16:9
 
 
 class _FramedClip:

@@ -18,9 +18,9 @@ class Framing:
     """A picture, or a box of it, fitted whole into a working frame, with the way back.
 
     The aspect is kept: the box is resized to touch two opposite borders, centred, and its own edge pixels are repeated
-    over the rest, so that a network sees no black bars. On the way back exactly these borders are cut off. Or else the
-    box is stretched over the whole frame, and back. Both resizes are bilinear and antialiased, on the device of the
-    pictures.
+    over the rest, so that a network sees no black bars. On the way back exactly these borders are cut off. For networks
+    that learnt from stretched pictures the box is fitted into a picture like those first, which is then stretched over
+    the whole frame, and back. Both resizes are bilinear and antialiased, on the device of the pictures.
 
     Attributes:
         stored: Height and width of the whole picture, pixels.
@@ -33,7 +33,12 @@ class Framing:
 
     @classmethod
     def plan(
-        cls, stored: tuple[int, int], size: tuple[int, int], crop: Box | None = None, stretch: bool = False
+        cls,
+        stored: tuple[int, int],
+        size: tuple[int, int],
+        crop: Box | None = None,
+        stretch: bool = False,
+        clips: tuple[int, int] | None = None,
     ) -> "Framing":
         """The geometry for pictures of one size.
 
@@ -41,7 +46,9 @@ class Framing:
             stored: Height and width of the pictures, pixels.
             size: Height and width of the working frame, pixels.
             crop: The box to fit; None is the whole picture.
-            stretch: Whether the aspect may change, for networks that learnt so from stretched pictures.
+            stretch: Whether the aspect changes, for networks that learnt from stretched pictures.
+            clips: Height and width that those had before; only their aspect counts. A box of another aspect is bordered
+                up to it, so that a body is stretched as in training, whatever picture shows it. None takes the box's.
 
         Raises:
             ZooError: The box isn't inside the picture.
@@ -52,7 +59,7 @@ class Framing:
                 f"the crop {x} {y} {width} {height} (x y width height) isn't inside the picture of {stored[1]} x "
                 f"{stored[0]} pixels; choose a smaller box"
             )
-        fit = Fit.plan((height, width), size, "stretch" if stretch else "pad")
+        fit = Fit.plan((height, width), size, "pad", (clips or (height, width)) if stretch else None)
         return cls(stored, replace(fit, box=(y, x, height, width)))
 
     def enter(self, picture: Tensor) -> Tensor:

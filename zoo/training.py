@@ -115,15 +115,15 @@ class AnimationCLI(LightningCLI):
         """Writes the weights that `zoo animate` takes."""
         folder = self.trainer.log_dir  # a broadcast: every process has to ask
         if self.trainer.is_global_zero and folder is not None:
-            height, width = self.datamodule.size
             path = save_weights(
                 self.model,
                 Path(folder) / "weights.safetensors",
                 data=self.datamodule.name,
-                size=f"{height}x{width}",
                 fit=self.datamodule.fit,
                 surfaces=self.datamodule.surfaces,
                 steps=str(self.trainer.global_step),
+                size="x".join(map(str, self.datamodule.size)),
+                clips="x".join(map(str, self.datamodule.clip_size or ())),
             )
             print(f"weights for `zoo animate --weights`: {path}")
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from tiny_folders import numbered_frames, write_clips, write_pose, write_strip
+from tiny_folders import numbered_frames, write_clips, write_frames, write_pose, write_strip
 
 from zoo.batch import check_batch
 from zoo.data import DataError, VideoDataModule
@@ -180,6 +180,15 @@ def test_the_summary_is_printed_before_training(folder, caplog):
     assert "train: 6 clips, 63 frames, 4 identities, 8x8" in caplog.text
     assert "dropped 1 clips:" in caplog.text
     assert "not trained on: train/short.png: a training sample needs 5 frames, it has 3" in caplog.text
+
+
+@pytest.mark.parametrize(("second", "size"), [((24, 16), (12, 8)), ((18, 16), None)])
+def test_the_size_of_clips_of_one_aspect(tmp_path, second, size):
+    for number, (height, width) in enumerate([(12, 8), second]):
+        frames = torch.zeros(4, 3, height, width, dtype=torch.uint8)
+        write_frames(tmp_path / "data" / "train" / f"{number}#a", frames)
+        write_frames(tmp_path / "data" / "test" / f"{number}#b", frames)
+    assert data(tmp_path / "data").clip_size == size
 
 
 # --- resuming

@@ -65,6 +65,15 @@ def test_plan(stored, size, policy, box, inner, offset):
     assert Fit.plan(stored, size, policy) == Fit(box, inner, offset, size)
 
 
+@pytest.mark.parametrize(
+    ("stored", "inner", "offset"),
+    [((270, 480), (64, 128), (0, 0)), ((480, 270), (64, 40), (0, 44)), ((90, 320), (32, 128), (16, 0))],
+)
+def test_plan_of_pictures_that_are_bordered_before_they_are_stretched(stored, inner, offset):
+    fit = Fit.plan(stored, (64, 128), "pad", canvas=(1080, 1920))
+    assert fit == Fit((0, 0, *stored), inner, offset, (64, 128))
+
+
 def test_padding_is_black_and_background():
     fit = Fit.plan((4, 8), (8, 8), "pad")
     frames = torch.full((2, 3, 4, 8), 90, dtype=torch.uint8)

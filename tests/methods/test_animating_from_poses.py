@@ -21,7 +21,7 @@ from zoo.methods.deep_spatial_transformation import (
 from zoo.methods.dwnet import DwNet
 from zoo.methods.everybody_dance_now import EverybodyDanceNow
 from zoo.methods.first_order_motion_model import FirstOrderMotionModel
-from zoo.pose import BODY_18, BODY_25, convert_pose, to_units, write_openpose
+from zoo.pose import BODY_18, BODY_25, convert_pose, to_pixels, to_units, write_openpose
 from zoo.video import VideoWriter, probe, read_frames, write_image
 from zoo.weights import TrainedOn, networks, save_weights
 
@@ -154,6 +154,38 @@ class TestEverybodyDanceNow:
                 expected.append(((previous[0] + 1) / 2).clamp(0, 1))
         ours = torch.stack(painted(files, options=MotionOptions(retarget=True))).float() / 255
         torch.testing.assert_close(ours, torch.stack(expected), atol=0.51 / 255 + 1e-3, rtol=0)
+
+    @pytest.mark.parametrize("clips", [None, (480, 640)])
+    def test_drivers_of_any_aspect_are_stretched_as_the_clips_of_the_training_were(
+        self, tmp_path, tracks, monkeypatch, clips
+    ):
+        """Somebody of 180 pixels in a wide and in a tall clip is the same figure, at the subject's height."""
+        size, drawn = (64, 128), []
+        method = EverybodyDanceNow(**PAINTER).eval()
+        method.subject.remember(to_units(tracks[0], SIZE), size)
+        draw = method.draw
+        monkeypatch.setattr(method, "draw", lambda poses, size: drawn.append(poses) or draw(poses, size))
+        training = TrainedOn(size, is_stretched=True, has_drawn_surfaces=False, clips=clips)
+        figures = []
+        for height, width in ((270, 480), (480, 270)):
+            drawn.clear()
+            with VideoWriter(tmp_path / "dance.mp4", FPS) as writer:
+                for _ in range(FRAMES):
+                    writer.write(torch.zeros(3, height, width, dtype=torch.uint8))
+            place = torch.tensor([width / 2 - 90, height / 2 - 90, 0])
+            write_poses(tmp_path / "dance_pose.npz", tracks[1] * torch.tensor([180 / 64, 180 / 64, 1]) + place)
+            clip, options = probe(tmp_path / "dance.mp4"), MotionOptions(retarget=True)
+            list(animated_frames(method, [], clip, options, size, training=training))
+            figure = to_pixels(torch.cat(drawn, dim=1)[0], size)[..., :2]
+            feet = figure[:, [10, 13]].mean(dim=1, keepdim=True)
+            figures.append(figure - feet * torch.tensor([1, 0]))  # the paper moves nobody sideways
+        torch.testing.assert_close(*figures, atol=0.6, rtol=0)  # pixels; a tall clip of 16:9 becomes 40.5 wide, as 40
+        (across, along), (wide, high) = (
+            (track[:, 2, 0] - track[:, 5, 0], track[:, 1, 1] - track[:, 8, 1]) for track in (figures[0], tracks[1])
+        )
+        stretched = (across / along) / (wide / high)  # shoulders against the back
+        aspect = clips[1] / clips[0] if clips else 16 / 9
+        torch.testing.assert_close(stretched, torch.full_like(stretched, 2 / aspect), rtol=0.02, atol=0)
 
     def test_poses_from_openpose_files_are_those_beside_the_clip(self, files, tracks):
         """In another format, and with a bystander, who is smaller and not followed."""

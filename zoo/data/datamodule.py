@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -147,6 +148,16 @@ class VideoDataModule(LightningDataModule):
                 pieces = self.evaluation_frames and self.evaluation_frames * self.evaluation_stride
                 self._opened = LaterMotion(self._opened, self.later_motion, pieces)
         return self._opened
+
+    @property
+    def clip_size(self) -> tuple[int, int] | None:
+        """Height and width of the training clips before they are fitted; None where they differ in aspect."""
+        sizes = [(clip.height, clip.width) for clip in self.source.clips("train")]
+        return sizes[0] if len({Fraction(*size) for size in sizes}) == 1 else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What checkpoints say of the data beside its options."""
+        return {"clips": self.clip_size}
 
     def prepare_data(self) -> None:
         """Looks at every file once, in one process only."""

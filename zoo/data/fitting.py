@@ -27,7 +27,9 @@ class Fit:
     size: tuple[int, int]
 
     @classmethod
-    def plan(cls, stored: tuple[int, int], size: tuple[int, int], policy: Policy) -> "Fit":
+    def plan(
+        cls, stored: tuple[int, int], size: tuple[int, int], policy: Policy, canvas: tuple[int, int] | None = None
+    ) -> "Fit":
         """The geometry for frames of one stored size.
 
         Args:
@@ -35,6 +37,8 @@ class Fit:
             size: Height and width wanted, pixels.
             policy: ``crop`` keeps the largest centred box of the wanted aspect; ``pad`` keeps everything and adds
                 black borders; ``stretch`` keeps everything and changes the aspect.
+            canvas: Height and width of larger pictures that ``pad`` adds borders up to before these are stretched to
+                the size wanted; only their aspect counts. None is the size wanted, where nothing is stretched.
         """
         (stored_height, stored_width), (height, width) = stored, size
         box_height, box_width, inner = stored_height, stored_width, size
@@ -44,8 +48,12 @@ class Fit:
             else:
                 box_width = max(1, round(stored_height * width / height))
         elif policy == "pad":
-            scale = min(height / stored_height, width / stored_width)
-            inner = (max(1, round(stored_height * scale)), max(1, round(stored_width * scale)))
+            high, wide = canvas or size
+            scale = min(high / stored_height, wide / stored_width)
+            inner = (
+                max(1, round(stored_height * scale * (height / high))),
+                max(1, round(stored_width * scale * (width / wide))),
+            )
         return cls(
             box=((stored_height - box_height) // 2, (stored_width - box_width) // 2, box_height, box_width),
             inner=inner,

@@ -176,11 +176,13 @@ class TrainedOn(NamedTuple):
         size: Height and width of the pictures; None where the file doesn't say it.
         is_stretched: Whether their aspect was changed (``data.fit: stretch``).
         has_drawn_surfaces: Whether surface maps were drawn around poses (``data.surfaces: skeleton``).
+        clips: Height and width of the clips before that; None where they differ in aspect or the file doesn't say it.
     """
 
     size: tuple[int, int] | None
     is_stretched: bool
     has_drawn_surfaces: bool
+    clips: tuple[int, int] | None = None
 
 
 def trained_on(path: str | Path) -> TrainedOn:
@@ -188,13 +190,19 @@ def trained_on(path: str | Path) -> TrainedOn:
     path = Path(path)
     if _is_safetensors(path):
         said: Mapping[str, Any] = read_metadata(path)
-        match = re.fullmatch(r"(\d+)x(\d+)", said.get("size", ""))
-        size = (int(match[1]), int(match[2])) if match else None
+        size, clips = _read_size(said.get("size", "")), _read_size(said.get("clips", ""))
     else:
-        said = _read_pickle(path).get("datamodule_hyper_parameters", {})
+        checkpoint = _read_pickle(path)
+        said = checkpoint.get("datamodule_hyper_parameters", {})
         side = said.get("size")
         size = (side, side) if isinstance(side, int) else side and (side[0], side[1])
-    return TrainedOn(size, said.get("fit") == "stretch", said.get("surfaces") == "skeleton")
+        clips = checkpoint.get("VideoDataModule", {}).get("clips")
+    return TrainedOn(size, said.get("fit") == "stretch", said.get("surfaces") == "skeleton", clips)
+
+
+def _read_size(text: str) -> tuple[int, int] | None:
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def read_foreign(path: str | Path) -> dict[str, Any]:
