@@ -84,7 +84,8 @@ def prepare(
         pose: Whether to estimate poses.
         estimator: `mediapipe` (after `zoo weights install pose`), `rtmlib`, `auto` (rtmlib where it is installed, else
             mediapipe), or your own `package.module:Class`.
-        skeleton: Format of the poses; `body_18` suits every method. Face and hands need `body_25_whole` and rtmlib.
+        skeleton: Format of the poses. `body_18` suits every method; Everybody Dance Now's published recipes are set to
+            `body_23_whole`, face and hands included, which rtmlib finds.
         smoothing: `savitzky_golay`, `median`, `one_euro` or `none`.
         longest_gap: Frames over which a missing joint is interpolated.
         overlay: Folder for the drawn videos; `null` draws none.

@@ -13,7 +13,7 @@ from zoo.batch import check_batch
 from zoo.data import DataError, VideoDataModule
 from zoo.data.augment import draw_parameters
 from zoo.errors import OptionError
-from zoo.pose import BODY_18, draw_surface, flip_pose, to_pixels
+from zoo.pose import BODY_18, BODY_25, draw_surface, flip_pose, to_pixels
 
 FRAMES = 12
 
@@ -180,6 +180,30 @@ def test_the_summary_is_printed_before_training(folder, caplog):
     assert "train: 6 clips, 63 frames, 4 identities, 8x8" in caplog.text
     assert "dropped 1 clips:" in caplog.text
     assert "not trained on: train/short.png: a training sample needs 5 frames, it has 3" in caplog.text
+
+
+class DrivenByAnother(Recorder):
+    skeleton = BODY_25
+
+
+class Chooses(DrivenByAnother):
+    def __init__(self, skeleton="body_25") -> None:
+        super().__init__()
+        self.save_hyperparameters()
+
+
+@pytest.mark.parametrize(
+    ("method", "remedy"),
+    [(DrivenByAnother, "; remove the"), (Chooses, "; set `model.init_args.skeleton` to body_18, or")],
+)
+def test_poses_of_another_format_than_the_methods(folder, method, remedy):
+    for clip in (folder / "train").glob("*.png"):
+        write_pose(clip.with_name(f"{clip.stem}_pose.npz"), np.full((FRAMES, 18, 3), 4.0))
+    animator = method()
+    with pytest.raises(DataError, match=r"data: has poses of body_18, but \w+ is driven by body_25" + remedy) as caught:
+        trainer(max_steps=1).fit(animator, data(folder, conditions=("pose",)))
+    assert str(caught.value).endswith(f"`zoo prepare {folder} --pose --skeleton body_25`")
+    assert not animator.trained
 
 
 @pytest.mark.parametrize(("second", "size"), [((24, 16), (12, 8)), ((18, 16), None)])

@@ -5,7 +5,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -164,7 +164,13 @@ class VideoDataModule(LightningDataModule):
         self._opened = self.source
 
     def setup(self, stage: str) -> None:
-        """Prints what there is before training."""
+        """Prints what there is before training.
+
+        Raises:
+            DataError: The poses are of another format than the method is driven by.
+        """
+        if "pose" in self.conditions and self.trainer is not None:
+            self._check_skeleton(self.trainer.lightning_module)
         if stage == "fit":
             rank_zero_info(self.summary())
 
@@ -293,6 +299,22 @@ class VideoDataModule(LightningDataModule):
             strict=self.strict,
             cache=self._cache,
             threads=max(1, self.workers),
+        )
+
+    def _check_skeleton(self, method: LightningModule) -> None:
+        wanted, stored = getattr(method, "skeleton", None), self.source.skeleton
+        if wanted in (None, stored):
+            return
+        remedies = []
+        if "skeleton" in method.hparams:
+            remedies.append(f"set `model.init_args.skeleton` to {stored.name}")
+        if self.path is not None:
+            command = f"zoo prepare {self.path} --pose --skeleton {wanted.name}"
+            remedies.append(f"remove the NAME_pose.npz and make them anew: `{command}`")
+        raise DataError(
+            self._place(),
+            f"has poses of {stored.name}, but {type(method).__name__} is driven by {wanted.name}",
+            ", or ".join(remedies),
         )
 
     def _fitted(self, cache: ByteCache) -> FittedClips:
