@@ -152,7 +152,7 @@ def test_a_method_from_outside_is_imported_when_the_user_names_it(tmp_path, monk
 
 @pytest.mark.parametrize(("noted", "size"), [("64x48", (64, 48)), ("", None), ("large", None)])
 def test_trained_size(method, tmp_path, noted, size):
-    assert trained_on(save_weights(method, tmp_path / "a.safetensors", size=noted)) == (size, False, False, None)
+    assert trained_on(save_weights(method, tmp_path / "a.safetensors", size=noted)) == (size, False, False, None, False)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,15 @@ def test_trained_size(method, tmp_path, noted, size):
 def test_weights_and_checkpoints_say_how_pictures_were_fitted(method, tmp_path, said, stretched, drawn):
     weights = save_weights(method, tmp_path / "a.safetensors", size="64x48", **said)
     torch.save({"datamodule_hyper_parameters": {"size": [64, 48], **said}}, tmp_path / "a.ckpt")
-    assert trained_on(weights) == trained_on(tmp_path / "a.ckpt") == ((64, 48), stretched, drawn, None)
+    assert trained_on(weights) == trained_on(tmp_path / "a.ckpt") == ((64, 48), stretched, drawn, None, False)
+
+
+@pytest.mark.parametrize(("name", "path", "synthetic"), [("synthetic", None, True), ("mine", "data/mine", False)])
+def test_weights_and_checkpoints_say_whether_people_were_generated(method, tmp_path, name, path, synthetic):
+    weights = save_weights(method, tmp_path / "a.safetensors", data=name)
+    torch.save({"datamodule_hyper_parameters": {"path": path}}, tmp_path / "a.ckpt")
+    for file in (weights, tmp_path / "a.ckpt"):
+        assert trained_on(file).knows_drawn_surfaces == trained_on(file).is_synthetic == synthetic
 
 
 def test_weights_and_checkpoints_say_what_size_the_clips_had(method, tmp_path):

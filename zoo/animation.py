@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from zoo.base import CHUNK, AnimationModule, MotionOptions
 from zoo.batch import Batch
-from zoo.clip_conditions import find_condition
+from zoo.clip_conditions import check_surfaces, find_condition
 from zoo.data.augment import to_floats
 from zoo.data.cache import ByteCache
 from zoo.errors import FileError, PoseError, ZooError
@@ -186,6 +186,9 @@ def animated_frames(
         FileError: While iterating: a driving frame can't be decoded, or the driving poses don't show what an option
             goes by.
     """
+    if "iuv" in method.conditions:
+        clips = [*((clip, source_pose) for clip in sources), (driving, driving_pose)]
+        check_surfaces(clips, training.has_drawn_surfaces, training.knows_drawn_surfaces)
     source, framing, picture = _framed_sources(method, sources, size, crop, training, source_frames, source_pose)
     stage = Framing.plan((driving.height, driving.width), size, None, *_stretching(method, training))
     framed_driving = _FramedClip(method, "driving", driving, stage, training, driving_pose)

@@ -102,12 +102,49 @@ def find_condition(
     if condition == "pose":
         return _find_pose(who, method.skeleton, clip, given, wanted)
     path = sidecar_path(clip.path, condition)
-    if condition == "iuv" and (draw or given is not None or not path.is_file()):
+    if condition == "iuv" and not _reads_surface(clip, given, draw):
         return DrawnSurface(_find_pose(who, BODY_18, clip, given, wanted), (clip.height, clip.width))
     if not path.is_file():
         problem = f"{who} needs its {condition}, but there is no {path.name}"
         raise FileError(clip.path, problem, "bring it along")
     return _checked(SideCar(path, condition, clip.frames, clip.height, clip.width))
+
+
+def check_surfaces(clips: Sequence[tuple[VideoInfo, Path | None]], draw: bool, learnt_drawn: bool) -> None:
+    """Looks whether the surface maps of an animation match each other and the weights, before anything is estimated.
+
+    Charts of different origin run elsewhere on the body: pixels would come from wrong places without a word.
+
+    Args:
+        clips: All sources and the driving clip, each with the poses that the user gives for it.
+        draw: As for :func:`find_condition`.
+        learnt_drawn: Whether the weights know the charts of drawn maps. Where not, drawn ones are told of.
+
+    Raises:
+        FileError: Maps of some clips are read and those of others would be drawn.
+    """
+    read = [clip.path for clip, given in clips if _reads_surface(clip, given, draw)]
+    drawn = [clip.path for clip, given in clips if not _reads_surface(clip, given, draw)]
+    if read and drawn:
+        found, lacking = sidecar_path(read[0], "iuv"), sidecar_path(drawn[0], "iuv")
+        raise FileError(
+            drawn[0],
+            f"has its surface map drawn around poses, while that of {read[0]} is read from {found}; maps of different "
+            "origin don't mix",
+            f"make {lacking.name} as that one was made (`zoo prepare {drawn[0]} --iuv`, with its `--surface`) and give "
+            f"no poses, or move {found.name} away to have both drawn",
+        )
+    if drawn and not learnt_drawn:
+        print(
+            f"warning: surface maps of {', '.join(path.name for path in dict.fromkeys(drawn))} are drawn around poses, "
+            "but the weights don't say that they learnt from drawn ones; if they learnt from DensePose's, make such: "
+            "`zoo prepare CLIP --iuv --surface ...`"
+        )
+
+
+def _reads_surface(clip: VideoInfo, given: Path | None, draw: bool) -> bool:
+    """Whether a clip's surface maps are read from beside it instead of drawn around its poses."""
+    return not draw and given is None and sidecar_path(clip.path, "iuv").is_file()
 
 
 def _find_pose(

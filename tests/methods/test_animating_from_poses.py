@@ -309,6 +309,28 @@ class TestDwNet:
         learnt_from_drawn = TrainedOn(None, is_stretched=False, has_drawn_surfaces=True)
         assert torch.equal(self.run(posed, training=learnt_from_drawn), drawn)
 
+    @pytest.mark.parametrize(("read", "drawn"), [("me.png", "dance.mp4"), ("dance.mp4", "me.png")])
+    def test_maps_of_different_origin_are_refused(self, posed, read, drawn):
+        main(["prepare", str(posed / read), "--iuv", "--overlay", "null"])
+        with pytest.raises(ZooError) as caught:
+            self.run(posed)
+        problem = f"{posed / drawn}: has its surface map drawn around poses, while that of {posed / read} is read from "
+        assert str(caught.value).startswith(problem + str(posed / f"{read.partition('.')[0]}_iuv.npz"))
+        assert f"`zoo prepare {posed / drawn} --iuv`" in str(caught.value)
+        learnt_from_drawn = TrainedOn(None, is_stretched=False, has_drawn_surfaces=True)
+        assert len(self.run(posed, training=learnt_from_drawn)) == FRAMES  # draws both
+
+    def test_drawn_maps_are_told_of_unless_the_weights_know_them(self, posed, capsys):
+        for known in ({"has_drawn_surfaces": True}, {"has_drawn_surfaces": False, "is_synthetic": True}):
+            self.run(posed, training=TrainedOn(None, is_stretched=False, **known))
+            assert "warning" not in capsys.readouterr().out
+        self.run(posed)
+        assert "warning: surface maps of me.png, dance.mp4 are drawn around poses" in capsys.readouterr().out
+        main(["prepare", str(posed / "dance.mp4"), str(posed / "me.png"), "--iuv", "--overlay", "null"])
+        capsys.readouterr()
+        self.run(posed)
+        assert "warning" not in capsys.readouterr().out
+
     def test_given_poses_are_drawn_even_beside_surface_maps(self, posed, tracks):
         drawn = self.run(posed)
         write_poses(posed / "other.npz", tracks[1].flip(0))

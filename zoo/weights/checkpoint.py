@@ -177,12 +177,19 @@ class TrainedOn(NamedTuple):
         is_stretched: Whether their aspect was changed (``data.fit: stretch``).
         has_drawn_surfaces: Whether surface maps were drawn around poses (``data.surfaces: skeleton``).
         clips: Height and width of the clips before that; None where they differ in aspect or the file doesn't say it.
+        is_synthetic: Whether people were generated.
     """
 
     size: tuple[int, int] | None
     is_stretched: bool
     has_drawn_surfaces: bool
     clips: tuple[int, int] | None = None
+    is_synthetic: bool = False
+
+    @property
+    def knows_drawn_surfaces(self) -> bool:
+        """Whether surface maps had the charts of drawn bodies, which are the synthetic people's."""
+        return self.has_drawn_surfaces or self.is_synthetic
 
 
 def trained_on(path: str | Path) -> TrainedOn:
@@ -191,13 +198,16 @@ def trained_on(path: str | Path) -> TrainedOn:
     if _is_safetensors(path):
         said: Mapping[str, Any] = read_metadata(path)
         size, clips = _read_size(said.get("size", "")), _read_size(said.get("clips", ""))
+        is_synthetic = said.get("data") == "synthetic"
     else:
         checkpoint = _read_pickle(path)
         said = checkpoint.get("datamodule_hyper_parameters", {})
         side = said.get("size")
         size = (side, side) if isinstance(side, int) else side and (side[0], side[1])
         clips = checkpoint.get("VideoDataModule", {}).get("clips")
-    return TrainedOn(size, said.get("fit") == "stretch", said.get("surfaces") == "skeleton", clips)
+        is_synthetic = said.get("path", "") is None
+    is_stretched, has_drawn = said.get("fit") == "stretch", said.get("surfaces") == "skeleton"
+    return TrainedOn(size, is_stretched, has_drawn, clips, is_synthetic)
 
 
 def _read_size(text: str) -> tuple[int, int] | None:
