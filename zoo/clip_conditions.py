@@ -151,7 +151,7 @@ def _find_pose(
     who: str, skeleton: Skeleton | None, clip: VideoInfo, given: Path | None, wanted: Sequence[int] | None
 ) -> ClipCondition:
     if given is not None and given.is_dir():
-        return _read_openpose(given, clip, skeleton)
+        return _read_openpose(who, given, clip, skeleton)
     path = sidecar_path(clip.path, "pose") if given is None else given
     if given is None and not path.is_file():
         return _estimate(who, skeleton or BODY_18, clip, wanted)
@@ -161,7 +161,19 @@ def _find_pose(
     if skeleton in (None, stored := sidecar.skeleton()):
         return sidecar
     poses = sidecar.read(range(clip.frames), ByteCache(0))
-    return Track(path, convert_pose(poses, stored, skeleton))
+    return _converted(who, Track(path, poses), stored, skeleton)
+
+
+def _converted(who: str, track: Track, stored: Skeleton, wanted: Skeleton) -> Track:
+    """The poses in the wanted format.
+
+    Raises:
+        FileError: They show nothing of it, such as a body where landmarks of a face are wanted.
+    """
+    if not stored.shares_joints(wanted):
+        problem = f"holds poses of skeleton {stored.name}, but {who} needs {wanted.name}, which has other joints"
+        raise FileError(track.path, problem, f"bring poses of {wanted.name} along")
+    return Track(track.path, convert_pose(track.poses, stored, wanted))
 
 
 def _checked(sidecar: SideCar) -> SideCar:
@@ -169,7 +181,7 @@ def _checked(sidecar: SideCar) -> SideCar:
     return sidecar
 
 
-def _read_openpose(folder: Path, clip: VideoInfo, skeleton: Skeleton | None) -> Track:
+def _read_openpose(who: str, folder: Path, clip: VideoInfo, skeleton: Skeleton | None) -> Track:
     """The pose of each file; of several people one is followed, and frames without that one have an empty pose."""
     found = read_openpose(folder)
     if (count := len(found.files)) != clip.frames:
@@ -180,8 +192,8 @@ def _read_openpose(folder: Path, clip: VideoInfo, skeleton: Skeleton | None) -> 
             f"has poses of {count} frames, but {clip.path.name} has {clip.frames}: {more} no {which}",
             "write it anew from this video with OpenPose's --write_json, which makes one file a frame",
         )
-    track = follow_person(found.people, found.skeleton).float()
-    return Track(folder, track if skeleton is None else convert_pose(track, found.skeleton, skeleton))
+    track = Track(folder, follow_person(found.people, found.skeleton).float())
+    return track if skeleton is None else _converted(who, track, found.skeleton, skeleton)
 
 
 def _estimate(who: str, skeleton: Skeleton, clip: VideoInfo, wanted: Sequence[int] | None) -> Track:

@@ -5,6 +5,7 @@ import torch
 from zoo.data import DataError
 from zoo.data.cache import ByteCache
 from zoo.data.sidecar import SideCar
+from zoo.pose import FACE_68
 
 FRAMES, HEIGHT, WIDTH = 5, 12, 16
 
@@ -58,6 +59,15 @@ def test_what_is_not_finite_is_missing(tmp_path):
         assert read[frame, joint].tolist() == [0, 0, 0]
         keypoints[frame, joint] = 0
     assert read.equal(torch.from_numpy(keypoints))
+
+
+def test_68_joints_without_a_name_are_a_face(tmp_path):
+    landmarks = np.tile(poses(), (1, 4, 1))[:, :68]
+    np.savez(tmp_path / "clip_pose.npz", keypoints=landmarks)
+    car = sidecar(tmp_path / "clip_pose.npz", "pose")
+    car.check()
+    assert car.skeleton() is FACE_68
+    assert car.read(range(FRAMES), ByteCache(0)).equal(torch.from_numpy(landmarks))
 
 
 def test_double_precision_is_taken(tmp_path):

@@ -7,21 +7,26 @@ import av
 import numpy as np
 import pytest
 import torch
+from lightning import Trainer
 
 from zoo.animation import animate, animated_frames
 from zoo.base import MotionOptions
 from zoo.cli import main
+from zoo.clip_conditions import find_condition
+from zoo.data import VideoDataModule
+from zoo.data.cache import ByteCache
 from zoo.data.synthetic import SyntheticPeople
 from zoo.errors import ZooError
 from zoo.methods.deep_spatial_transformation import (
     DeepSpatialAnimation,
+    DeepSpatialFace,
     DeepSpatialTransformation,
     SkeletonDenoiser,
 )
 from zoo.methods.dwnet import DwNet
 from zoo.methods.everybody_dance_now import EverybodyDanceNow
 from zoo.methods.first_order_motion_model import FirstOrderMotionModel
-from zoo.pose import BODY_18, BODY_25, convert_pose, to_pixels, to_units, write_openpose
+from zoo.pose import BODY_18, BODY_25, WHOLE_25, convert_pose, to_pixels, to_units, write_openpose
 from zoo.video import VideoWriter, probe, read_frames, write_image
 from zoo.weights import TrainedOn, networks, save_weights
 
@@ -409,3 +414,73 @@ class TestDeepSpatialTransformation:
         write_poses(posed / "dance_pose.npz", tracks[1][:4])
         with pytest.raises(ZooError, match=r"dance_pose\.npz: has 4 frames, but the video has 10"):
             self.run(self.method(), posed)
+
+
+@pytest.fixture
+def landmarks():
+    """68 points (T, 68, 3) in pixels, one after another around an ellipse that moves to the right."""
+    angle = torch.linspace(0, 2 * torch.pi, 68)
+    face = torch.stack([28 + 16 * angle.cos(), 32 + 20 * angle.sin(), torch.ones(68)], -1)
+    return face + torch.tensor([1.0, 0, 0]) * torch.arange(FRAMES).view(-1, 1, 1)
+
+
+@pytest.fixture
+def faces(files, landmarks):
+    """Landmarks beside the clip and the picture."""
+    pytest.importorskip("skimage", reason="needs scikit-image")
+    write_poses(files / "dance_pose.npz", landmarks, "face_68")
+    write_poses(files / "me_pose.npz", landmarks[:1], "face_68")
+    return files
+
+
+class TestDeepSpatialFace:
+    def run(self, files, **options):
+        torch.manual_seed(0)
+        clips = [probe(files / "me.png", kind="image")], probe(files / "dance.mp4")
+        method = DeepSpatialFace(**TRANSFORMER, init_gain=1.0).eval()
+        return torch.stack(list(animated_frames(method, *clips, size=SIZE, **options)))
+
+    def test_landmarks_drive_a_face_from_the_command_line(self, faces):
+        torch.manual_seed(0)
+        weights = save_weights(DeepSpatialFace(**TRANSFORMER).eval(), faces / "face.safetensors", size="64x64")
+        files = ["--source", str(faces / "me.png"), "--driving", str(faces / "dance.mp4")]
+        main(["animate", "--weights", str(weights), *files, "--output", str(faces / "out.mkv"), "--device", "cpu"])
+        assert probe(faces / "out.mkv").frames == FRAMES
+
+    def test_landmarks_without_a_name_and_in_whole_bodies_are_the_same(self, faces, landmarks):
+        def found(given=None):
+            condition = find_condition(DeepSpatialFace(**TRANSFORMER), "pose", probe(faces / "dance.mp4"), given)
+            return condition.read(range(FRAMES), ByteCache(0))
+
+        assert torch.equal(found(), landmarks)
+        np.savez(faces / "dance_pose.npz", keypoints=landmarks.numpy())
+        assert torch.equal(found(), landmarks)
+        whole = torch.zeros(FRAMES, len(WHOLE_25.joints), 3)
+        whole[:, 25:93] = landmarks
+        write_poses(faces / "dance_pose.npz", whole, "body_25_whole")
+        assert torch.equal(found(), landmarks)
+        write_openpose(faces / "openpose", whole[:, None], WHOLE_25)
+        assert torch.equal(found(faces / "openpose"), landmarks)
+
+    def test_bodies_are_refused_by_the_name_of_their_file(self, faces, tracks):
+        write_poses(faces / "dance_pose.npz", tracks[1])
+        with pytest.raises(ZooError, match=r"dance_pose\.npz: holds poses of skeleton body_18, .* needs face_68"):
+            self.run(faces)
+        write_openpose(faces / "openpose", tracks[1][:, None], BODY_18)
+        with pytest.raises(ZooError, match=r"openpose: holds poses of skeleton body_18, .* needs face_68"):
+            self.run(faces, driving_pose=faces / "openpose")
+
+    def test_landmarks_beside_clips_train_it(self, faces, landmarks):
+        """Mirrored ones, too: sides are exchanged by the format's names."""
+        (faces / "clips" / "train").mkdir(parents=True)
+        for name in ("dance.mp4", "dance_pose.npz"):
+            (faces / name).rename(faces / "clips" / "train" / name)
+        method = DeepSpatialFace(**TRANSFORMER)
+        options = {"size": 32, "driving_frames": 6, "augmentation": {"horizontal_flip": True}, "workers": 0}
+        data = VideoDataModule(str(faces / "clips"), **options, batch_size=1, conditions=method.training_conditions)
+        trainer = Trainer(
+            accelerator="cpu", max_steps=1, logger=False, enable_checkpointing=False, default_root_dir=faces
+        )
+        trainer.fit(method, data)
+        assert trainer.global_step == 1
+        assert all(value.isfinite() for value in trainer.callback_metrics.values())

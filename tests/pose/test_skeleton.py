@@ -7,6 +7,7 @@ from zoo.pose import (
     BODY_23,
     BODY_25,
     COCO_17,
+    FACE_68,
     MEDIAPIPE_33,
     SKELETONS,
     WHOLE_25,
@@ -40,6 +41,15 @@ def test_face_points_are_mirrored_as_in_the_68_point_markup():
     markup = [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46]
     markup += [39, 38, 37, 36, 41, 40, *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65, 69, 68]
     assert face == markup
+    assert list(FACE_68.mirrored) == markup[:68]
+
+
+def test_the_landmarks_of_a_face_are_those_of_a_whole_body():
+    pose = random_pose(WHOLE_25)
+    assert torch.equal(convert_pose(pose, WHOLE_25, FACE_68), pose[:, 25:93])
+    assert FACE_68.part("face") == FACE_68.part("body") == slice(0, 68)
+    assert FACE_68.part("left_hand") == slice(68, 68)
+    assert {joint for limb in FACE_68.limbs for joint in limb} == set(range(68))
 
 
 def test_parts_of_a_whole_body():

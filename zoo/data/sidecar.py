@@ -13,7 +13,7 @@ from torch import Tensor
 from zoo.batch import Condition
 from zoo.data.cache import ByteCache
 from zoo.data.errors import DataError
-from zoo.pose import BODY_18, SKELETONS, SURFACE_PARTS, Skeleton, are_pixels, without_missing
+from zoo.pose import BODY_18, FACE_68, SKELETONS, SURFACE_PARTS, Skeleton, are_pixels, without_missing
 
 _ARRAYS: dict[Condition, str] = {"pose": "keypoints", "iuv": "iuv", "mask": "mask"}
 _LAYOUTS: dict[Condition, str] = {
@@ -66,10 +66,14 @@ class SideCar:
             self._check_units()
 
     def skeleton(self) -> Skeleton:
-        """The format of a pose track: named by the text ``skeleton`` in the file, else OpenPose BODY_18."""
+        """The format of a pose track: named by the text ``skeleton`` in the file.
+
+        Without a name 68 joints are the landmarks of a face, as only they are; others are OpenPose BODY_18.
+        """
         with self._open() as archive:
             if "skeleton.npy" not in archive.namelist():
-                return BODY_18
+                shape, _ = self._header()
+                return FACE_68 if shape[1:] == (len(FACE_68.joints), 3) else BODY_18
             with archive.open("skeleton.npy") as member:
                 name = str(self._load(member))
         if name not in SKELETONS:

@@ -8,12 +8,22 @@ from torch import Tensor
 from zoo.errors import OptionError
 from zoo.pose.coordinates import snapped, to_pixels
 from zoo.pose.raster import Canvas, resize_lanczos
-from zoo.pose.skeleton import BODY_18, BODY_23, BODY_25, COCO_17, MEDIAPIPE_33, Skeleton, convert_pose
+from zoo.pose.skeleton import (
+    BODY_18,
+    BODY_23,
+    BODY_25,
+    COCO_17,
+    FACE_68,
+    MEDIAPIPE_33,
+    WHOLE_18,
+    Skeleton,
+    convert_pose,
+)
 
 PUBLISHED_CANVAS = (1080, 1920)
 """Height and width at which Everybody Dance Now draws; strokes are given for this size."""
 
-_DRAWN_AS = {COCO_17.name: BODY_18, MEDIAPIPE_33.name: BODY_25}
+_DRAWN_AS = {COCO_17.name: BODY_18, MEDIAPIPE_33.name: BODY_25, FACE_68.name: WHOLE_18}
 _BODY_RADIUS, _BODY_HALF_WIDTH = 8, 4
 _FACE_RADIUS = 4
 _HAND_RADIUS, _HAND_HALF_WIDTH = 3, 2
@@ -75,7 +85,7 @@ def draw_figure(
 
     Args:
         pose: (N, K, 3) with x, y in [-1, 1] and confidence, of any device; 0 confidence means missing.
-        skeleton: The format of the K joints; other formats than OpenPose's are converted to ``body_18`` or ``body_25``.
+        skeleton: The format of the K joints; other formats than OpenPose's are converted to one of them.
         size: Height and width of the result, pixels.
         canvas: Height and width at which strokes are drawn; by default ``size``, which is the fastest.
         face_points: How many of the 70 face points are drawn: 8, 9 or 22.

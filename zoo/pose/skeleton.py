@@ -47,10 +47,17 @@ class Skeleton:
         """The format of the body's joints alone, which come first in a whole-body format."""
         return SKELETONS[self.name.removesuffix(_WHOLE)]
 
+    def shares_joints(self, other: "Skeleton") -> bool:
+        """Whether poses of this format tell any joint of another."""
+        return not set(self.joints).isdisjoint(other.joints)
+
     def part(self, name: str) -> slice:
-        """Where the ``body``, ``face``, ``left_hand`` or ``right_hand`` stands; empty where the format has none."""
+        """Where the ``body``, ``face``, ``left_hand`` or ``right_hand`` stands; empty where the format has none.
+
+        In ``face_68``, which is all face, it stands for the body as well: people are told apart by it.
+        """
         body = len(self.body().joints)
-        if name == "body":
+        if name == "body" or (name == "face" and self.name == _FACE):
             return slice(0, body)
         if len(self.joints) == body:
             return slice(body, body)
@@ -59,6 +66,7 @@ class Skeleton:
 
 
 _WHOLE = "_whole"
+_FACE = "face_68"
 
 BODY_18 = Skeleton(
     name="body_18",
@@ -181,9 +189,19 @@ def whole_body(body: Skeleton) -> Skeleton:
 
 WHOLE_18, WHOLE_23, WHOLE_25 = whole_body(BODY_18), whole_body(BODY_23), whole_body(BODY_25)
 
+_FACE_LINES = ((0, 17), (17, 22), (22, 27), (27, 31), (31, 36), (36, 42), (42, 48), (48, 60), (60, 68))
+_FACE_RINGS = ((36, 41), (42, 47), (48, 59), (60, 67))  # eyes and lips: last and first point
+
+FACE_68 = Skeleton(
+    name=_FACE,
+    joints=_face_joints()[:68],
+    limbs=(*((joint, joint + 1) for first, end in _FACE_LINES for joint in range(first, end - 1)), *_FACE_RINGS),
+)
+"""The 68 landmarks of iBUG's markup, which dlib gives: OpenPose's face points without the pupils."""
+
 SKELETONS = {
     skeleton.name: skeleton
-    for skeleton in (BODY_18, BODY_23, BODY_25, COCO_17, MEDIAPIPE_33, WHOLE_18, WHOLE_23, WHOLE_25)
+    for skeleton in (BODY_18, BODY_23, BODY_25, COCO_17, MEDIAPIPE_33, WHOLE_18, WHOLE_23, WHOLE_25, FACE_68)
 }
 """Every format by its name."""
 

@@ -14,9 +14,9 @@ from zoo.methods.deep_spatial_transformation.losses import Maps
 from zoo.methods.deep_spatial_transformation.motion_extraction import Layout
 from zoo.methods.deep_spatial_transformation.networks import FaceGenerator, RecurrentGenerator, Sizes
 from zoo.methods.deep_spatial_transformation.structured import Memory
-from zoo.pose import WHOLE_18, WHOLE_23, WHOLE_25, Skeleton, snapped, to_pixels
+from zoo.pose import FACE_68, WHOLE_18, WHOLE_23, WHOLE_25, Skeleton, convert_pose, snapped, to_pixels
 
-LANDMARKS = 68
+_FORMATS = {len(skeleton.joints): skeleton for skeleton in (FACE_68, WHOLE_18, WHOLE_23, WHOLE_25)}
 _GREY = (19595, 38470, 7471)  # of 65536 parts, as Pillow weighs colours
 
 
@@ -26,12 +26,12 @@ class DeepSpatialFace(DeepSpatialAnimation):
     One flow estimator serves both pictures, and the second discriminator judges differences of three frames. Arguments
     and defaults are those of the animation version; there is no denoiser.
 
-    Poses hold dlib's 68 landmarks, or a whole-body format whose face points start with them. A frame that lacks a
-    landmark takes those of the frame before it (at the start of a clip, after it); a clip without any complete face is
-    drawn empty. Needs scikit-image.
+    Poses hold dlib's 68 landmarks (``face_68``), or a whole-body format, whose face points include them. A frame that
+    lacks a landmark takes those of the frame before it (at the start of a clip, after it); a clip without any complete
+    face is drawn empty. Needs scikit-image.
     """
 
-    skeleton: Skeleton | None = None  # 68 landmarks alone are no skeleton; they are taken as they are stored
+    skeleton: Skeleton | None = FACE_68
     denoiser_layouts: ClassVar[tuple[Layout, ...]] = ()
     structure_channels: ClassVar[int] = face_structure.CHANNELS
     run: ClassVar[int] = 3
@@ -54,14 +54,18 @@ class DeepSpatialFace(DeepSpatialAnimation):
         return [self.fixed_maps(picture) for picture in (rendered["previous"], *generated[:-1])]
 
     def joints(self, pose: Tensor) -> Tensor:
-        """Landmarks (B, T, 68, 3) of poses, complete in every frame where any frame of the clip is."""
-        count = pose.shape[2]
-        for skeleton in (WHOLE_18, WHOLE_23, WHOLE_25):
-            if count == len(skeleton.joints):
-                pose = pose[..., skeleton.part("face"), :][..., :LANDMARKS, :]
-        if pose.shape[2] != LANDMARKS:
-            raise OptionError(f"DeepSpatialFace needs {LANDMARKS} face landmarks; these poses have {count} joints")
-        return fill_missing(pose)
+        """Landmarks (B, T, 68, 3) of poses, complete in every frame where any frame of the clip is.
+
+        Raises:
+            OptionError: The poses have no landmarks of a face.
+        """
+        stored = _FORMATS.get(count := pose.shape[2])
+        if stored is None:
+            raise OptionError(
+                f"DeepSpatialFace needs 68 face landmarks; these poses have {count} joints; give poses of skeleton "
+                f"{' or '.join(skeleton.name for skeleton in _FORMATS.values())} beside the clips"
+            )
+        return fill_missing(convert_pose(pose, stored, FACE_68))
 
     def uses_track(self, options: MotionOptions) -> bool:
         """Landmarks of other frames fill gaps."""
