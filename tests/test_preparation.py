@@ -84,6 +84,12 @@ def test_poses_are_written_where_the_data_module_reads_them(tmp_path, back_end, 
     assert not [path for path in clips.rglob("*") if path.name.startswith(".")]
 
 
+def test_joints_that_the_estimator_never_finds_are_refused_at_once(tmp_path, back_end):
+    write_clip(tmp_path / "a.mp4")
+    with pytest.raises(OptionError, match=r"Blobs finds coco_17, .* no joint of face_68; choose --estimator rtmlib"):
+        prepare(str(tmp_path / "a.mp4"), pose=True, estimator=back_end, skeleton="face_68")
+
+
 def test_several_videos_on_the_command_line_and_a_second_run(tmp_path, back_end, capsys):
     paths = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
     for path in paths:

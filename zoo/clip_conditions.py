@@ -11,11 +11,11 @@ from tqdm import tqdm
 
 from zoo.base import AnimationModule
 from zoo.batch import Condition
-from zoo.conditions import clean_track, estimate_track, load_estimator
+from zoo.conditions import PoseEstimator, check_finds, clean_track, estimate_track, load_estimator
 from zoo.data.cache import ByteCache
 from zoo.data.sidecar import SideCar, sidecar_path
 from zoo.errors import FileError, ZooError
-from zoo.pose import BODY_18, Skeleton, convert_pose, draw_surface, follow_person, read_openpose
+from zoo.pose import BODY_18, MEDIAPIPE_33, Skeleton, convert_pose, draw_surface, follow_person, read_openpose
 from zoo.video import VideoInfo, iter_frames, read_frames
 
 _LONGEST_GAP = 5  # frames, as `zoo prepare` interpolates by default
@@ -196,18 +196,32 @@ def _read_openpose(who: str, folder: Path, clip: VideoInfo, skeleton: Skeleton |
     return track if skeleton is None else _converted(who, track, found.skeleton, skeleton)
 
 
-def _estimate(who: str, skeleton: Skeleton, clip: VideoInfo, wanted: Sequence[int] | None) -> Track:
-    """Poses by the same back end, and for whole clips the same cleaning, as ``zoo prepare --pose``."""
+def _estimator(who: str, skeleton: Skeleton, clip: VideoInfo) -> PoseEstimator:
+    """The back end that is there, if it finds what is wanted.
+
+    Raises:
+        FileError: There is none, or it finds other joints.
+    """
     try:
         estimator = load_estimator("auto")
+        check_finds(estimator, skeleton)
     except ZooError as error:
         missing = sidecar_path(clip.path, "pose").name
+        elsewhere = f"bring poses along: `zoo prepare --pose --skeleton {skeleton.name}` on a machine that has"
         raise FileError(
             clip.path,
             f"{who} needs its pose; there is no {missing}, and it can't be estimated ({error})",
-            "run `zoo weights install pose`, or bring poses along: `zoo prepare --pose` on a machine that has it",
+            f"run `zoo weights install pose`, or {elsewhere} it"
+            if MEDIAPIPE_33.shares_joints(skeleton)
+            else f"{elsewhere} rtmlib",
         ) from error
-    print(f"{clip.path.name}: estimating poses; `zoo prepare {clip.path} --pose` keeps them")
+    return estimator
+
+
+def _estimate(who: str, skeleton: Skeleton, clip: VideoInfo, wanted: Sequence[int] | None) -> Track:
+    """Poses by the same back end, and for whole clips the same cleaning, as ``zoo prepare --pose``."""
+    estimator = _estimator(who, skeleton, clip)
+    print(f"{clip.path.name}: estimating poses; `zoo prepare {clip.path} --pose --skeleton {skeleton.name}` keeps them")
     numbers = range(clip.frames) if wanted is None else wanted
     frames: Iterator[Tensor] = iter(read_frames(clip, wanted)) if wanted is not None else iter_frames(clip)
     shown = tqdm(frames, desc=f"poses of {clip.path.name}", total=len(numbers), unit="frame", leave=False)

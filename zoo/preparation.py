@@ -14,6 +14,7 @@ from zoo.batch import Condition
 from zoo.conditions import (
     Smoothing,
     SurfaceEncoding,
+    check_finds,
     clean_track,
     estimate_track,
     load_estimator,
@@ -84,8 +85,9 @@ def prepare(
         pose: Whether to estimate poses.
         estimator: `mediapipe` (after `zoo weights install pose`), `rtmlib`, `auto` (rtmlib where it is installed, else
             mediapipe), or your own `package.module:Class`.
-        skeleton: Format of the poses. `body_18` suits every method; Everybody Dance Now's published recipes are set to
-            `body_23_whole`, face and hands included, which rtmlib finds.
+        skeleton: Format of the poses; `body_18` suits every method that is driven by bodies. Face and hands need rtmlib:
+            `body_25_whole`, for Everybody Dance Now's published recipes `body_23_whole`; the landmarks of a face alone
+            are `face_68`.
         smoothing: `savitzky_golay`, `median`, `one_euro` or `none`.
         longest_gap: Frames over which a missing joint is interpolated.
         overlay: Folder for the drawn videos; `null` draws none.
@@ -148,6 +150,7 @@ def _estimate_poses(
 ) -> None:
     def estimate(name: str, info: VideoInfo) -> str:
         people = load_estimator(estimator)
+        check_finds(people, skeleton)
         frames = tqdm(iter_frames(info), desc=name, total=info.frames, unit="frame", leave=False)
         raw = estimate_track(frames, people, skeleton)
         if not raw[..., 2].any():

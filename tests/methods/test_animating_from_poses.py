@@ -26,7 +26,7 @@ from zoo.methods.deep_spatial_transformation import (
 from zoo.methods.dwnet import DwNet
 from zoo.methods.everybody_dance_now import EverybodyDanceNow
 from zoo.methods.first_order_motion_model import FirstOrderMotionModel
-from zoo.pose import BODY_18, BODY_25, WHOLE_25, convert_pose, to_pixels, to_units, write_openpose
+from zoo.pose import BODY_18, BODY_25, MEDIAPIPE_33, WHOLE_25, convert_pose, to_pixels, to_units, write_openpose
 from zoo.video import VideoWriter, probe, read_frames, write_image
 from zoo.weights import TrainedOn, networks, save_weights
 
@@ -433,6 +433,19 @@ def faces(files, landmarks):
     return files
 
 
+class Statue:
+    """An estimator that finds the same person in every frame; of formats without a face it must not be asked."""
+
+    def __init__(self, skeleton):
+        self.skeleton = skeleton
+        self.person = torch.arange(len(skeleton.joints))[:, None] + torch.tensor([1.0, 2.0, 1.0])
+        self.person[:, 2] = 1
+
+    def __call__(self, frame):
+        assert self.skeleton is not MEDIAPIPE_33
+        return self.person[None]
+
+
 class TestDeepSpatialFace:
     def run(self, files, **options):
         torch.manual_seed(0)
@@ -469,6 +482,19 @@ class TestDeepSpatialFace:
         write_openpose(faces / "openpose", tracks[1][:, None], BODY_18)
         with pytest.raises(ZooError, match=r"openpose: holds poses of skeleton body_18, .* needs face_68"):
             self.run(faces, driving_pose=faces / "openpose")
+
+    @pytest.mark.parametrize("skeleton", [MEDIAPIPE_33, WHOLE_25])
+    def test_estimators_of_bodies_are_refused_before_they_look_at_a_frame(self, files, monkeypatch, skeleton):
+        monkeypatch.setattr("zoo.clip_conditions.load_estimator", lambda name: Statue(skeleton))
+        expected = Statue(skeleton).person
+        if skeleton is WHOLE_25:  # as rtmlib's
+            found = find_condition(DeepSpatialFace(**TRANSFORMER), "pose", probe(files / "dance.mp4"))
+            assert torch.equal(found.read([3], ByteCache(0))[0], expected[WHOLE_25.part("face")][:68])
+            return
+        with pytest.raises(
+            ZooError, match=r"me\.png: .* no me_pose\.npz.*no joint of face_68.*prepare --pose --skeleton"
+        ):
+            self.run(files)
 
     def test_landmarks_beside_clips_train_it(self, faces, landmarks):
         """Mirrored ones, too: sides are exchanged by the format's names."""

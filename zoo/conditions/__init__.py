@@ -1,6 +1,6 @@
 """Conditions estimated from videos."""
 
-from zoo.conditions.estimator import ESTIMATORS, PoseEstimator, load_estimator
+from zoo.conditions.estimator import ESTIMATORS, PoseEstimator, check_finds, load_estimator
 from zoo.conditions.surface import SurfaceEstimator, load_surface_estimator
 from zoo.conditions.surface_files import (
     SurfaceEncoding,
@@ -19,6 +19,7 @@ __all__ = [
     "Smoothing",
     "SurfaceEncoding",
     "SurfaceEstimator",
+    "check_finds",
     "clean_track",
     "decode_surface",
     "encode_surface",

@@ -67,6 +67,19 @@ def load_estimator(name: str) -> PoseEstimator:
     return estimator
 
 
+def check_finds(estimator: PoseEstimator, skeleton: Skeleton) -> None:
+    """Refuses an estimator of other joints than the wanted ones, before it looks at any frame.
+
+    Raises:
+        OptionError: It finds none of them, as one of bodies finds no landmarks of a face.
+    """
+    if not estimator.skeleton.shares_joints(skeleton):
+        raise OptionError(
+            f"{type(estimator).__name__} finds {estimator.skeleton.name}, which has no joint of {skeleton.name}; "
+            "choose --estimator rtmlib (`pip install rtmlib onnxruntime`), which finds faces and hands too"
+        )
+
+
 def _preferred() -> PoseEstimator:
     if find_spec("rtmlib"):
         try:
