@@ -696,6 +696,14 @@ class TestRecurrentVersions:
         assert views.keys() == {"driving", "structure"} | kinds
         assert all(view.min() >= 0 and view.max() <= 1 for view in views.values())
 
+    def test_structures_are_shown_as_they_are_meant(self, method, batch):
+        """Joints and edges, neither drawings in 0 ... 255 nor distances and labels."""
+        shown = method.eval().pictures(batch)["structure"]
+        structure = method.structures(batch, "driving")[0, -1]
+        meant = structure[0] if isinstance(method, DeepSpatialFace) else structure[:17].amax(0)
+        assert torch.equal(shown, meant.expand(3, -1, -1))
+        assert (shown == 1).float().mean() < 0.5
+
     def test_a_clip_that_is_no_whole_chunks_is_refused(self, method, version, tmp_path):
         with pytest.raises(OptionError, match=r"data\.driving_frames"):
             fit(method, [ANIMATIONS[version][1](frames=7)], tmp_path, max_steps=1)

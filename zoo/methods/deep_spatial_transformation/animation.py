@@ -73,6 +73,9 @@ class DeepSpatialAnimation(StructureDriven):
 
     denoiser_layouts: ClassVar[tuple[Layout, ...]] = ("body_18", "human36m_17")
     structure_channels: ClassVar[int] = 20
+    shown_channels: ClassVar[int] = 17
+    """How many of them, the first, ``explain`` shows: the heat maps, whose drawing is brighter than any picture."""
+
     run: ClassVar[int] = RUN
     """Frames that the video discriminator looks at."""
 
@@ -273,7 +276,8 @@ class DeepSpatialAnimation(StructureDriven):
             for frame, before in zip(frames, previous, strict=True)
         ]
         shown = {name: torch.stack([view[name] for view in views], 1) for name in views[0]}
-        return {"driving": driving["driving"], "structure": show_structure(structures)} | shown
+        structure = show_structure(structures[:, :, : self.shown_channels])
+        return {"driving": driving["driving"], "structure": structure} | shown
 
 
 def summed(terms: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -34,6 +34,7 @@ class DeepSpatialFace(DeepSpatialAnimation):
     skeleton: Skeleton | None = FACE_68
     denoiser_layouts: ClassVar[tuple[Layout, ...]] = ()
     structure_channels: ClassVar[int] = face_structure.CHANNELS
+    shown_channels: ClassVar[int] = 1  # the edges; distances and labels would outshine them
     run: ClassVar[int] = 3
 
     def build_generator(self, sizes: Sizes) -> RecurrentGenerator:

@@ -178,8 +178,8 @@ class DeepSpatialTransformation(StructureDriven):
 
 
 def show_structure(structures: Tensor) -> Tensor:
-    """Structures (B, t, C, H, W) as grey pictures (B, t, 3, H, W): the brightest of the first 17 channels."""
-    return structures[:, :, :17].amax(2, keepdim=True).clamp(0, 1).expand(-1, -1, 3, -1, -1)
+    """Channels of structures (B, t, C, H, W) in [0, 1] as grey pictures (B, t, 3, H, W): the brightest of them."""
+    return structures.amax(2, keepdim=True).expand(-1, -1, 3, -1, -1)
 
 
 def repeat_frames(tensor: Tensor, frames: int) -> Tensor:
