@@ -187,12 +187,16 @@ def animated_frames(
             goes by.
     """
     if "iuv" in method.conditions:
-        clips = [*((clip, source_pose) for clip in sources), (driving, driving_pose)]
-        check_surfaces(clips, training.has_drawn_surfaces, training.knows_drawn_surfaces)
-    source, framing, picture = _framed_sources(method, sources, size, crop, training, source_frames, source_pose)
+        given = [*((clip, source_pose) for clip in sources), (driving, driving_pose)]
+        check_surfaces(given, training.has_drawn_surfaces, training.knows_drawn_surfaces)
+    source, framing, picture, clips = _framed_sources(method, sources, size, crop, training, source_frames, source_pose)
     stage = Framing.plan((driving.height, driving.width), size, None, *_stretching(method, training))
     framed_driving = _FramedClip(method, "driving", driving, stage, training, driving_pose)
-    return _frames(method, source, framed_driving, options, visualize, chunk, framing, picture)
+    if visualize:
+        frames = _panels(method, source, framed_driving, options, chunk)
+    else:
+        frames = _pasted(method, source, framed_driving, options, chunk, framing, picture)
+    return _naming_files(frames, [*clips, framed_driving])
 
 
 def _framed_sources(
@@ -203,8 +207,8 @@ def _framed_sources(
     training: TrainedOn,
     source_frames: int,
     pose: Path | None,
-) -> tuple[Batch, Framing, Tensor]:
-    """The sources as a batch, and where the result goes: into which place of which picture (3, h, w)."""
+) -> tuple[Batch, Framing, Tensor, list["_FramedClip"]]:
+    """The sources as a batch, where the result goes (into which place of which picture (3, h, w)), and the clips."""
     if pose is not None and len(sources) != 1:
         raise ZooError(f"source_pose belongs to one source, and there are {len(sources)}; leave it out")
     if not sources:
@@ -213,7 +217,7 @@ def _framed_sources(
         if crop is not None:
             raise ZooError("crop is a box of the source, and there is none; leave it out")
         batch = Batch(source=torch.zeros(1, 1, 3, *size, device=method.device))
-        return batch, Framing.plan(size, size), torch.zeros(3, *size, dtype=torch.uint8)
+        return batch, Framing.plan(size, size), torch.zeros(3, *size, dtype=torch.uint8), []
     if len(sources) > 1 and not method.takes_several_sources:
         raise ZooError(f"{type(method).__name__} looks at one source only, not at {len(sources)}; give one")
     if source_frames < 1:
@@ -233,7 +237,7 @@ def _framed_sources(
         for clip, some, numbers in zip(clips, pictures, taken, strict=True)
     ]
     source = cast(Batch, {key: torch.cat([batch[key] for batch in batches], dim=1) for key in batches[0]})
-    return source, framings[0], pictures[0][0]
+    return source, framings[0], pictures[0][0], clips
 
 
 def _stretching(method: AnimationModule, training: TrainedOn) -> tuple[bool, tuple[int, int] | None]:
@@ -256,7 +260,7 @@ class _FramedClip:
         given_pose: Path | None = None,
         numbers: Sequence[int] | None = None,
     ) -> None:
-        self._role = role
+        self.role = role
         self._info = info
         self._framing = framing
         self._device = method.device
@@ -281,12 +285,12 @@ class _FramedClip:
             frames: T pictures (3, H, W).
             numbers: Their numbers in the clip.
         """
-        batch = {self._role: torch.stack(frames)[None]}
+        batch = {self.role: torch.stack(frames)[None]}
         for name, condition in self._conditions.items():
             values = condition.read(numbers, self._cache)
             fit = self._framing.fit
             fitted = fit.pose(values) if name == "pose" else fit.labels(values)
-            batch[f"{self._role}_{name}"] = fitted[None].to(self._device)
+            batch[f"{self.role}_{name}"] = fitted[None].to(self._device)
         return to_floats(batch)
 
     def chunks(self, length: int) -> Iterator[Batch]:
@@ -298,24 +302,13 @@ class _FramedClip:
             first += len(chunk)
 
 
-def _frames(
-    method: AnimationModule,
-    source: Batch,
-    driving: _FramedClip,
-    options: MotionOptions | None,
-    visualize: bool,
-    chunk: int,
-    framing: Framing,
-    picture: Tensor,
-) -> Iterator[Tensor]:
-    """Result or panels; what is wrong with the driving poses is told of their file."""
+def _naming_files(frames: Iterator[Tensor], clips: Sequence[_FramedClip]) -> Iterator[Tensor]:
+    """The frames; what is wrong with the poses of a clip is told of their file."""
     try:
-        if visualize:
-            yield from _panels(method, source, driving, options, chunk)
-        else:
-            yield from _pasted(method, source, driving, options, chunk, framing, picture)
+        yield from frames
     except PoseError as error:
-        raise FileError(driving.pose_path, error.problem, error.remedy) from error
+        blamed = next(clip for clip in clips if clip.role == error.role)
+        raise FileError(blamed.pose_path, error.problem, error.remedy) from error
 
 
 def _pasted(
@@ -389,16 +382,13 @@ def find_device(name: str) -> torch.device:
 def _motion_options(
     method: AnimationModule, motion: Literal["relative", "absolute"] | None, switches: dict[str, bool]
 ) -> MotionOptions:
-    known = method.motion_options
     if motion is None:
-        motion = "relative" if "relative" in known else "absolute"
-    chosen = {"relative": motion == "relative"} | switches
-    if unknown := sorted({option for option, wanted in chosen.items() if wanted} - known):
-        offer = f"it knows {', '.join(sorted(known))}" if known else "it knows absolute motion only"
-        raise ZooError(f"{type(method).__name__} doesn't know {', '.join(unknown)}; {offer}")
+        motion = "relative" if "relative" in method.motion_options else "absolute"
+    options = MotionOptions(motion, **switches)
+    method.check_options(options)
     if motion == "absolute" and (switches["adapt_scale"] or switches["best_frame"]):
         raise ZooError("adapt_scale and best_frame change relative motion only; leave out `--motion absolute`")
-    return MotionOptions(motion, **switches)
+    return options
 
 
 def _working_size(method: AnimationModule, wanted: tuple[int, int]) -> tuple[int, int]:

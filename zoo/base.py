@@ -171,7 +171,7 @@ class AnimationModule(LightningModule):
         self, source: Batch, driving: Callable[[], Iterable[Batch]], options: MotionOptions | None
     ) -> Iterator[tuple[Tensor, State, Batch]]:
         options = options or MotionOptions()
-        self._check_options(options)
+        self.check_options(options)
         self._check_size(source["source"])
         state = self.encode(source, options)
         if self.uses_track(options):
@@ -241,6 +241,20 @@ class AnimationModule(LightningModule):
         networks = (getattr(self, name) for name in self.inference_networks)
         return sum(count_parameters(network) for network in networks if network is not None)
 
+    def check_options(self, options: MotionOptions) -> None:
+        """Refuses motion options before anything of a clip is looked at.
+
+        Raises:
+            OptionError: The method doesn't know one; says which ones it does.
+        """
+        known = self.motion_options
+        wanted = {name for name in ("adapt_scale", "best_frame", "retarget", "denoise") if vars(options)[name]}
+        if options.motion != "absolute":
+            wanted.add(options.motion)
+        if unknown := wanted - known:
+            offer = f"it knows {', '.join(sorted(known))}" if known else "it knows absolute motion only"
+            raise OptionError(f"{type(self).__name__} doesn't know {', '.join(sorted(unknown))}; {offer}")
+
     def attach_denoiser(self, path: str | Path) -> None:
         """Takes over a trained skeleton denoiser, for the motion option ``denoise``; see the methods that know one."""
         raise OptionError(f"{type(self).__name__} knows no skeleton denoiser; leave out `--denoiser`")
@@ -271,15 +285,6 @@ class AnimationModule(LightningModule):
     def from_weights(cls, path: str | Path) -> Self:
         """Loads a weights file of this method (safetensors with metadata, or a Lightning checkpoint) in eval mode."""
         return load_weights(path, cls)
-
-    def _check_options(self, options: MotionOptions) -> None:
-        wanted = {name for name in ("adapt_scale", "best_frame", "retarget", "denoise") if vars(options)[name]}
-        if options.motion != "absolute":
-            wanted.add(options.motion)
-        if unknown := wanted - self.motion_options:
-            raise OptionError(
-                f"{type(self).__name__} doesn't know {sorted(unknown)}; it knows {sorted(self.motion_options)}"
-            )
 
     def _check_size(self, pictures: Tensor) -> None:
         height, width = pictures.shape[-2:]

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Literal
 
 
 class ZooError(Exception):
@@ -15,12 +16,14 @@ class PoseError(OptionError):
     Args:
         problem: What is wrong with the poses, and in which frame.
         remedy: What to do about it.
+        role: Which clip's poses they are.
     """
 
-    def __init__(self, problem: str, remedy: str) -> None:
+    def __init__(self, problem: str, remedy: str, role: Literal["source", "driving"] = "driving") -> None:
         super().__init__(f"{problem}; {remedy}")
         self.problem = problem
         self.remedy = remedy
+        self.role = role
 
 
 class FileError(ZooError):

@@ -384,13 +384,30 @@ class TestDeepSpatialTransformation:
         main([*command, str(posed / "on.mkv"), "--denoiser", str(posed / "denoiser.safetensors"), "--retarget"])
         off, on = (read_frames(probe(posed / name), range(FRAMES)) for name in ("off.mkv", "on.mkv"))
         assert (off != on).any()
-        with pytest.raises(SystemExit, match="doesn't know denoise"):
+        with pytest.raises(SystemExit, match="no denoiser in these weights; give one with `--denoiser FILE`"):
             main([*command, str(posed / "out.mkv"), "--denoise"])
         method = self.method()
         method.attach_denoiser(posed / "denoiser.safetensors")
         save_weights(method, posed / "method.safetensors", size="64x64")
         main([*command, str(posed / "held.mkv"), "--denoise", "--retarget"])
         assert torch.equal(read_frames(probe(posed / "held.mkv"), range(FRAMES)), on)
+
+    def test_a_denoiser_given_as_weights_is_refused_before_poses_are_estimated(self, files):
+        weights = save_weights(SkeletonDenoiser("body_18", channels=8).eval(), files / "denoiser.safetensors")
+        with pytest.raises(ZooError, match="animates nothing; give its weights as `--denoiser`"):
+            animate(weights, files / "me.png", driving=files / "dance.mp4", output=files / "out.mkv", device="cpu")
+
+    @pytest.mark.parametrize("shown", [[], [0], [0, 3]])
+    def test_a_source_without_limbs_is_rendered_but_nothing_is_fitted_to_it(self, posed, tracks, shown):
+        """The source's file is to blame, also where the driver shows nobody either."""
+        source = torch.zeros_like(tracks[0][:1])
+        source[:, shown] = tracks[0][:1, shown]
+        write_poses(posed / "me_pose.npz", source)
+        write_poses(posed / "dance_pose.npz", torch.zeros_like(tracks[1]))
+        assert len(self.run(self.method(), posed)) == FRAMES
+        for visualize in (False, True):
+            with pytest.raises(ZooError, match=r"me_pose\.npz: shows no limb .*leave out `--retarget`"):
+                self.run(self.method(), posed, options=MotionOptions(retarget=True), visualize=visualize)
 
     def test_a_method_without_poses_takes_no_denoiser(self):
         with pytest.raises(ZooError, match="leave out `--denoiser`"):

@@ -105,11 +105,12 @@ class SkeletonDenoiser(AnimationModule):
         """Adam as for the other networks of this method."""
         return Adam(self.cleaner.parameters(), lr=self.hparams["learning_rate"], betas=(0.0, 0.999))
 
-    def encode(self, source: Batch, options: MotionOptions) -> None:
-        """Always raises: a denoiser animates nothing."""
+    def check_options(self, options: MotionOptions) -> None:
+        """Always raises, before anything of a clip is looked at: a denoiser animates nothing."""
         raise OptionError(
-            "SkeletonDenoiser cleans poses and animates nothing; give its weights to `attach_denoiser` of a trained "
-            "DeepSpatialTransformation or DeepSpatialAnimation"
+            "SkeletonDenoiser cleans poses and animates nothing; give its weights as `--denoiser` beside the "
+            "`--weights` of a trained DeepSpatialTransformation or DeepSpatialAnimation (in Python: to their "
+            "`attach_denoiser`)"
         )
 
     def load_official(self, checkpoint: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import MultiStepLR
 from zoo.adversarial import AdversarialTraining
 from zoo.base import MotionOptions
 from zoo.batch import Batch, Condition
-from zoo.errors import OptionError
+from zoo.errors import OptionError, PoseError
 from zoo.methods.deep_spatial_transformation import losses, official
 from zoo.methods.deep_spatial_transformation.denoiser import SkeletonDenoiser
 from zoo.methods.deep_spatial_transformation.losses import CORRESPONDENCE, PERCEPTUAL_LAYERS, STYLE_LAYERS, Maps
@@ -156,6 +156,19 @@ class StructureDriven(AdversarialTraining, ABC):
             return frozenset()
         return frozenset({"retarget"} if self.denoiser is None else {"retarget", "denoise"})
 
+    def check_options(self, options: MotionOptions) -> None:
+        """Refuses motion options; poses can be cleaned where there is a denoiser.
+
+        Raises:
+            OptionError: There is none, or the method doesn't know an option at all.
+        """
+        if options.denoise and self.denoiser is None and self.denoiser_layouts:
+            raise OptionError(
+                "there is no denoiser in these weights; give one with `--denoiser FILE` (in Python: "
+                "`attach_denoiser`), or leave out `--denoise`"
+            )
+        super().check_options(options)
+
     @property
     def size_multiple(self) -> int:
         """The flow estimator and the renderer halve the picture."""
@@ -285,10 +298,14 @@ class StructureDriven(AdversarialTraining, ABC):
     # ------------------------------------------------------------------ inference
 
     def encode(self, source: Batch, options: MotionOptions) -> Memory:
-        """Encodes the first source frame of each clip, (B, S, 3, H, W)."""
+        """Encodes the first source frame of each clip, (B, S, 3, H, W).
+
+        Raises:
+            PoseError: Driving poses are to be fitted to a source that shows no limb.
+        """
         first = Batch(source=source["source"][:, :1], source_pose=source["source_pose"][:, :1])
         reference = Frame(to_network(first["source"][:, 0]), self.structures(first, "source")[:, 0])
-        body = self.joints(first["source_pose"])[:, 0] if options.retarget else None
+        body = fitted_body(self.joints(first["source_pose"])[:, 0]) if options.retarget else None
         return Memory(reference, self.source_features(reference.picture), body, options.denoise)
 
     @abstractmethod
@@ -330,6 +347,22 @@ class StructureDriven(AdversarialTraining, ABC):
         renamed = official.rename(checkpoint)
         known = {name: tensor for name, tensor in renamed.items() if hasattr(self, name.partition(".")[0])}
         load_state(self, own | without_unfitting(self, known, ("discriminator", "video_discriminator")))
+
+
+def fitted_body(poses: Tensor) -> Tensor:
+    """The poses (B, 18, 3) of sources, once it is certain that each shows something to fit other poses to.
+
+    Raises:
+        PoseError: One has no limb of which both ends are seen.
+    """
+    seen = (poses[..., 2] > 0)[:, torch.tensor(BODY_18.limbs)].all(-1)  # B, limbs
+    if not seen.any(1).all():
+        raise PoseError(
+            "shows no limb that driving poses could be fitted to",
+            "give a source that shows the body, or leave out `--retarget`",
+            role="source",
+        )
+    return poses
 
 
 def to_network(pictures: Tensor) -> Tensor:
