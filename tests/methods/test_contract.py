@@ -1,7 +1,7 @@
 """What every method promises, checked on every `configs/<method>/tiny.yaml` through the real command line and trainer.
 
-A new method is tested by adding its folder and its `tiny.yaml`. What a method legitimately can't do stands in that
-file under `contract:`, never here.
+A new method is tested by adding its folder and its `tiny.yaml`; a version of a method that animates otherwise, by a
+`tiny-animation.yaml` beside it.
 """
 
 import csv
@@ -27,10 +27,16 @@ from zoo.data import VideoDataModule
 from zoo.weights import load_weights, save_weights
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-TINY = sorted(CONFIGS.glob("*/tiny.yaml"))
+TINY = sorted([*CONFIGS.glob("*/tiny.yaml"), *CONFIGS.glob("*/tiny-animation.yaml")])
 STEPS = 10
 
-pytestmark = pytest.mark.parametrize("config", TINY, ids=lambda path: path.parent.name, scope="module")
+
+def name_of(config):
+    """The method's folder, and what tells the version from that of `tiny.yaml`."""
+    return config.parent.name + config.stem.removeprefix("tiny")
+
+
+pytestmark = pytest.mark.parametrize("config", TINY, ids=name_of, scope="module")
 
 
 def build(config, **data):

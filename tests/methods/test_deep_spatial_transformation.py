@@ -580,6 +580,16 @@ class TestStages:
                 assert torch.equal(tensor, before[name]), name
         assert any(not torch.equal(method.state_dict()[n], t) for n, t in before.items() if "flow_net.output" in n)
 
+    @pytest.mark.slow
+    def test_the_firsts_tiny_recipe_trains(self):
+        content = yaml.safe_load((CONFIGS / "tiny-flow.yaml").read_text())
+        seed_everything(0)
+        method = DeepSpatialTransformation(**content["model"]["init_args"])
+        data = VideoDataModule(**content["data"] | {"conditions": method.training_conditions, "evaluation_frames": 4})
+        trainer = Trainer(accelerator="cpu", max_steps=2, logger=False, enable_checkpointing=False, limit_val_batches=1)
+        trainer.fit(method, data)
+        assert all(value.isfinite() for value in trainer.callback_metrics.values())
+
     def test_the_second_starts_from_the_firsts_weights(self, tmp_path):
         first = DeepSpatialTransformation("flow", **SMALL)
         weights = save_weights(first, tmp_path / "flow.safetensors")
@@ -739,18 +749,6 @@ class TestAnimation:
     def test_a_chunk_shorter_than_what_is_judged_is_refused(self):
         with pytest.raises(OptionError, match="6 frames"):
             DeepSpatialAnimation(**SMALL, chunk=4)
-
-    @pytest.mark.slow
-    @pytest.mark.parametrize("recipe", ["tiny-flow", "tiny-animation"])
-    def test_tiny_recipes_train(self, recipe, tmp_path):
-        content = yaml.safe_load((CONFIGS / f"{recipe}.yaml").read_text())
-        seed_everything(0)
-        (version,) = [m for m in methods.discover().values() if m.__name__ == content["model"]["class_path"]]
-        method = version(**content["model"]["init_args"])
-        data = VideoDataModule(**content["data"] | {"conditions": method.training_conditions, "evaluation_frames": 4})
-        trainer = Trainer(accelerator="cpu", max_steps=2, logger=False, enable_checkpointing=False, limit_val_batches=1)
-        trainer.fit(method, data)
-        assert all(value.isfinite() for value in trainer.callback_metrics.values())
 
 
 class TestFaces:
