@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
@@ -22,7 +22,9 @@ from benchmarks.protocol import find_suite
 from zoo.base import AnimationModule, MotionOptions
 from zoo.batch import Batch
 from zoo.errors import FileError, OptionError
+from zoo.methods.deep_spatial_transformation import SkeletonDenoiser
 from zoo.report import sha256_of, write_json
+from zoo.weights import load_weights
 from zoo.weights.reference import METHODS, find_reference_weights
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
@@ -47,7 +49,8 @@ class Sweep(TypedDict):
     sweep: str
     method: str  # its folder in zoo/methods
     weights: str  # METHOD/TAG, or the file's name
-    sha256: str  # of the weights
+    sha256: str  # of the weights, as they are in their file
+    denoiser_sha256: NotRequired[str]  # of the weights of the skeleton denoiser that was given beside them
     protocol: str
     hash: str  # of the protocol, of which only some metrics were measured
     clips: int
@@ -188,6 +191,7 @@ def sweep(axis: Axis, weights: str, denoiser: Path | None = None) -> Sweep:
     """
     (protocol,) = find_suite(axis.protocol).protocols
     method = zoo.load(weights)
+    fingerprint = sha256_of(method.inference_state())  # before a denoiser becomes a part of the method
     if denoiser:
         method.attach_denoiser(denoiser)
     method.eval()
@@ -211,17 +215,20 @@ def sweep(axis: Axis, weights: str, denoiser: Path | None = None) -> Sweep:
                 raise OptionError(f"{metric} can't be measured of what {weights} makes; leave it out of the sweep")
             figure = Figure(value=mean, low=interval[0], high=interval[1])
             series.setdefault(label, {}).setdefault(metric, []).append(figure)
-    return Sweep(
+    found = Sweep(
         sweep=axis.name,
         method=folder,
         weights=weights if weights in find_reference_weights() else Path(weights).name,
-        sha256=sha256_of(method.inference_state()),
+        sha256=fingerprint,
         protocol=protocol.name,
         hash=protocol.hash,
         clips=clips,
         values=[*axis.values],
         series=series,
     )
+    if denoiser:
+        found["denoiser_sha256"] = sha256_of(load_weights(denoiser, SkeletonDenoiser).inference_state())
+    return found
 
 
 def write(found: Sweep, results: Path, methods: Path = METHODS) -> list[Path]:

@@ -1,3 +1,4 @@
+import json
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
@@ -24,7 +25,8 @@ from benchmarks.sweep import (
 )
 from zoo.errors import FileError, OptionError
 from zoo.methods.deep_spatial_transformation import SkeletonDenoiser
-from zoo.weights import save_weights
+from zoo.report import sha256_of
+from zoo.weights import load_weights, save_weights
 from zoo.weights.reference import METHODS
 
 COMMITTED = [path for axis in AXES for path in sorted(RESULTS.glob(f"{axis}-*.json"))]
@@ -58,6 +60,8 @@ def test_sources_are_as_many_as_the_value_says(protocol):
 def test_noise_reaches_the_method_and_not_the_truth(protocol, tmp_path):
     denoiser = save_weights(SkeletonDenoiser("body_18", channels=8).eval(), tmp_path / "denoiser.safetensors")
     found = sweep(replace(POSE_NOISE, protocol=protocol, metrics=("l1",), values=(0, 0.3)), POSED, denoiser)
+    assert found["sha256"] == sha256_of(zoo.load(POSED).inference_state())
+    assert found["denoiser_sha256"] == sha256_of(load_weights(denoiser, SkeletonDenoiser).inference_state())
     plain, noisy = (figure["value"] for figure in found["series"]["poses as they are"]["l1"])
     assert plain == pytest.approx(plainly_measured(protocol, POSED))
     assert noisy > plain * 1.01
@@ -106,3 +110,13 @@ def test_the_committed_charts_are_what_the_committed_sweeps_say(path):
     for name, text in pictures(found).items():
         picture = METHODS / found["method"] / "pictures" / name
         assert picture.read_text("utf-8") == text, "run `python -m benchmarks sweep` again"
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.name)
+def test_the_committed_sweeps_are_of_weights_that_are_here(path):
+    found = read_sweep(path)
+    assert found["sha256"] == sha256_of(zoo.load(found["weights"]).inference_state()), "sweep again with these weights"
+    assert ("poses denoised" in found["series"]) == ("denoiser_sha256" in found)
+    if "denoiser_sha256" in found:
+        measured = (json.loads(result.read_text("utf-8")) for result in RESULTS.glob("denoising--*.json"))
+        assert found["denoiser_sha256"] in [result["weights"]["sha256"] for result in measured]  # as the page says
