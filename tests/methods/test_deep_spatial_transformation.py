@@ -723,6 +723,16 @@ class TestRecurrentVersions:
         with pytest.raises(OptionError, match="4 frames, but driving has 6"):
             method.eval().animate(batch)
 
+    @pytest.mark.parametrize("missing", [("source",), ("driving",), ("source", "driving")], ids="+".join)
+    def test_all_joints_may_be_missing(self, method, batch, missing):
+        method.eval()
+        for role in missing:
+            batch[f"{role}_pose"] = torch.zeros_like(batch[f"{role}_pose"])
+            assert not method.structures(batch, role).any()
+        frames = method.animate(batch)
+        assert frames.isfinite().all()
+        assert frames.shape == batch["driving"].shape
+
     def test_other_joints_are_refused(self, method, batch):
         batch["source_pose"] = batch["source_pose"][:, :, :11]
         with pytest.raises(OptionError, match="11"):
