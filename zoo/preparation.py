@@ -85,9 +85,9 @@ def prepare(
         pose: Whether to estimate poses.
         estimator: `mediapipe` (after `zoo weights install pose`), `rtmlib`, `auto` (rtmlib where it is installed, else
             mediapipe), or your own `package.module:Class`.
-        skeleton: Format of the poses; `body_18` suits every method that is driven by bodies. Face and hands need rtmlib:
-            `body_25_whole`, for Everybody Dance Now's published recipes `body_23_whole`; the landmarks of a face alone
-            are `face_68`.
+        skeleton: Format of the poses; `body_18` suits every method that is driven by bodies. Face and hands need
+            rtmlib: `body_25_whole`, for Everybody Dance Now's published recipes `body_23_whole`; the landmarks of a
+            face alone are `face_68`.
         smoothing: `savitzky_golay`, `median`, `one_euro` or `none`.
         longest_gap: Frames over which a missing joint is interpolated.
         overlay: Folder for the drawn videos; `null` draws none.
