@@ -94,7 +94,7 @@ def follow_person(people: Sequence[Tensor], skeleton: Skeleton, numbers: Sequenc
 
     It begins with the largest person of the first frame that shows anybody (by the box around the body), and goes on
     with whoever is nearest to where that person was last seen, by the mean distance of the joints that both have. Those
-    without any joint of the body aren't anybody.
+    without any joint of the body aren't anybody; where no frame shows one, faces and hands are looked at instead.
 
     Where some frame shows several people, who is too far away is somebody else, and the person is missing until seen
     again: farther than half of the diagonal of the box around the body, and half a diagonal more for each 25 frames in
@@ -112,6 +112,8 @@ def follow_person(people: Sequence[Tensor], skeleton: Skeleton, numbers: Sequenc
     like = people[0] if people else torch.zeros(0, len(skeleton.joints), 3)
     track = like.new_zeros(len(people), len(skeleton.joints), 3)
     body = skeleton.part("body")
+    if not any(bool((frame[:, body, 2] > 0).any()) for frame in people):
+        body = slice(None)
     shown = [frame[(frame[:, body, 2] > 0).any(dim=1)] for frame in people]
     several = any(len(frame) > 1 for frame in shown)
     last: Tensor | None = None
