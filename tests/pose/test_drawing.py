@@ -60,6 +60,22 @@ def test_labels_are_the_recorded_ones(recorded, case, dtype):
         assert torch.equal(bytes_of(labels[frame]), picture(recorded / f"drawing_case{case}_label_{frame}.png"))
 
 
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("case", "output", "frame", "label"),
+    [
+        ("posenorm_regular", "median", 0, "00"),
+        ("posenorm_regular", "median", 7, "07"),
+        ("posenorm_small_range", "median", 3, "03"),
+        ("smoothing", "average", 0, "0"),
+    ],
+)
+def test_labels_of_normalised_and_smoothed_poses_are_the_recorded_ones(recorded, case, output, frame, label):
+    pose, skeleton = whole_track(load_file(recorded / f"{case}.safetensors"), f"output.{output}")
+    drawn = draw_figure(to_units(pose[frame, None], PUBLISHED_CANVAS), skeleton, (512, 1024), PUBLISHED_CANVAS)
+    assert torch.equal(bytes_of(drawn[0]), picture(recorded / f"{case}_label_{label}.png"))
+
+
 def test_limbs_are_opencvs_also_where_they_leave_the_picture():
     cv2 = pytest.importorskip("cv2")
     generator = np.random.default_rng(0)

@@ -22,6 +22,7 @@ from zoo.pose import (
     smooth_median,
     transfer_limbs,
 )
+from zoo.pose.statistics import measure_frames
 
 SIZE = (256, 256)
 ANKLES = [BODY_18.index("right_ankle"), BODY_18.index("left_ankle")]
@@ -65,6 +66,30 @@ def test_released_mode_is_the_official_program(recorded, case):
     median = smooth_median(transformed)[3:-3]
     torch.testing.assert_close(median, whole_track(tensors, "output.median")[0], atol=1e-4, rtol=0)
     assert torch.equal(face_boxes(median, skeleton), tensors["output.face_box_miny_maxy_minx_maxx"])
+    assert torch.equal(
+        tensors["output.kept_source_frames"][3:-3], tensors["output.source_frame_index_of_output"]
+    )  # what is left away at both ends is half a window
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("who", ["source", "target"])
+@pytest.mark.parametrize("case", ["regular", "small_range"])
+def test_released_statistics_are_the_official_programs(recorded, case, who):
+    tensors = load_file(recorded / f"posenorm_{case}.safetensors")
+    fraction = json.loads((recorded / f"posenorm_{case}.json").read_text())[f"{who}_median_frac"]
+    track, skeleton = whole_track(tensors, f"input.{who}")
+    lower, heights, measured = measure_frames(track, skeleton, "released")
+    mean, _, _ = measure_frames(track, skeleton, "paper")
+    ours = torch.stack([heights, 2 * mean - lower, lower], dim=1)
+    ours[~measured] = torch.nan
+    torch.testing.assert_close(ours, tensors[f"stats.{who}.per_frame"], equal_nan=True)
+
+    drawn = track[tensors[f"input.{who}.sampled_frames"]]
+    drawn = drawn[drawn.isfinite().flatten(1).all(dim=1)]
+    statistics = PoseStatistics.fit(drawn, skeleton, (1080, 1920), mode="released")
+    own = PoseNormalisation.between(statistics, statistics, fraction, fraction).source  # a range that nothing cuts
+    found = torch.tensor([own.close, own.middle, own.far, statistics.frames[:, 1].max()], dtype=torch.float64)
+    torch.testing.assert_close(found, tensors[f"stats.{who}.maxtoe_median_horizon_maxheight"])
 
 
 # --- properties

@@ -9,7 +9,7 @@ from recorded_tracks import whole_track
 from safetensors.torch import load_file
 
 from zoo.errors import OptionError
-from zoo.pose import average_windows, fill_gaps, smooth_median, smooth_one_euro, smooth_savitzky_golay
+from zoo.pose import average_windows, face_boxes, fill_gaps, smooth_median, smooth_one_euro, smooth_savitzky_golay
 
 FILTERS = {
     "median": smooth_median,
@@ -22,9 +22,16 @@ FILTERS = {
 def test_recorded_smoothing(recorded):
     tensors = load_file(recorded / "smoothing.safetensors")
     track, skeleton = whole_track(tensors, "input")
-    torch.testing.assert_close(average_windows(track), whole_track(tensors, "output.average")[0])
+    average = average_windows(track)
+    torch.testing.assert_close(average, whole_track(tensors, "output.average")[0])
+    assert torch.equal(torch.arange(len(track))[2::4][: len(average)], tensors["output.image_frame_of_window"])
+    assert torch.equal(face_boxes(average, skeleton), tensors["output.face_box_miny_maxy_minx_maxx"])
     body = smooth_median(track)[3:-3, skeleton.part("body")]
     assert torch.equal(body.flatten(1), tensors["output.median_adapt7.pose"])
+    plain = tensors["output.median_plain7.pose"].view_as(body)  # of missing joints, too, which ours leaves out
+    there = (track[:, skeleton.part("body"), 2] > 0).unfold(0, 7, 1).all(dim=-1)
+    assert torch.equal(body[there], plain[there])
+    assert not torch.equal(body[~there], plain[~there])
 
 
 @pytest.mark.parametrize("name", FILTERS)
