@@ -79,7 +79,8 @@ def animate(
         adapt_scale: Multiply relative motion by the size of the source's subject over that of the driving one.
         best_frame: Let relative motion start at the driving frame that resembles the source most, not at the first.
         retarget: Fit the driving poses to the body that is shown before they are drawn: to the source's limbs, or to
-            place, size and range of the person that the weights know. Driven by itself, a body doesn't change.
+            place, size and range of the person that the weights know. Driven by itself, a body doesn't change, but for
+            the smoothing that Everybody Dance Now's `median_window` does besides.
         denoise: Clean the driving poses, the whole clip at once, with the skeleton denoiser in the weights.
         denoiser: Weights of a skeleton denoiser to clean with, where the method's own don't hold one; implies
             `--denoise`.
