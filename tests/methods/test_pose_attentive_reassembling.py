@@ -15,7 +15,7 @@ from zoo.base import MotionOptions, count_parameters
 from zoo.batch import Batch
 from zoo.data import VideoDataModule
 from zoo.errors import OptionError
-from zoo.methods.pose_attentive_reassembling import PoseAttentiveReassembling
+from zoo.methods.pose_attentive_reassembling import PoseAttentiveReassembling, networks
 from zoo.methods.pose_attentive_reassembling.losses import ramp
 from zoo.methods.pose_attentive_reassembling.networks import compose, expected_positions
 from zoo.methods.pose_attentive_reassembling.retrieval import Attention, Memory, children
@@ -299,6 +299,34 @@ class TestSources:
         whole = reassembled(method, sources, driving)
         for left_out in ([1, 2], [0, 2], [0, 1]):
             assert (reassembled(method, sources[:, left_out], driving) - whole).abs().max() > 3e-5
+
+    def test_sources_are_encoded_a_few_at_a_time(self, method, monkeypatch):
+        """Outside training neither encoder nor background network sees more pictures at once where there are more."""
+        sources, valid = frames(2, 5), torch.tensor([[True] * 5, [False, True, True, False, True]])
+        generator = method.generator
+        whole = generator.encode_sources(sources, valid)
+        batches = []
+        for network in filter(None, (generator.encoder, generator.background_network)):
+            network.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
+        monkeypatch.setattr(networks, "MAX_PIXELS", 2 * 2 * 32 * 48)  # two sources of either clip
+        few = generator.encode_sources(sources, valid)
+        assert max(batches) == 4
+        close(few.keypoints, whole.keypoints)
+        for ours, expected in zip(
+            few.memory.keys + few.memory.values, whole.memory.keys + whole.memory.values, strict=True
+        ):
+            close(ours, expected, atol=1e-4)  # values of up to 40
+        assert torch.equal(few.memory.bias, whole.memory.bias)
+        if whole.background is not None:
+            close(few.background, whole.background)
+
+    def test_training_encodes_all_sources_at_once(self, method, monkeypatch):
+        """Batch norm's statistics are those of all of them."""
+        monkeypatch.setattr(networks, "MAX_PIXELS", 1)
+        batches = []
+        method.generator.encoder.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
+        method.generator.train().encode_sources(frames(2, 5))
+        assert batches == [10]
 
     def test_no_source(self, method):
         with pytest.raises(ValueError, match="no source frame"):

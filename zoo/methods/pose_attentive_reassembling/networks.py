@@ -14,6 +14,12 @@ from zoo.warp import coordinate_grid, gaussian_maps, in_float32
 Background = Literal["mean", "first", "none"]
 """Which source frames the background is completed from: all, averaged; the first; or there is no background."""
 
+MAX_PIXELS = 2**16
+"""How many pixels of source frames are encoded at once, outside training: one picture of 256 x 256, 16 of 64 x 64.
+
+One source frame of each clip at a time is the least.
+"""
+
 
 class Encoder(nn.Module):
     """ENC: features of a picture at several strides, shared between source and driving frames.
@@ -286,6 +292,12 @@ class Reassembler(nn.Module):
 
     def remember(self, frames: Tensor) -> tuple[Tensor, Memory]:
         """Keypoints (B, N, K, 2) of frames (B, N, 3, H, W), and the frames as something to look into."""
+        parts = [self._remember(some) for some in frames.split(self._at_once(frames), dim=1)]
+        keypoints, (first, *others) = zip(*parts, strict=True)
+        return torch.cat(keypoints, dim=1), first.followed_by(*others)
+
+    def _remember(self, frames: Tensor) -> tuple[Tensor, Memory]:
+        """As :meth:`remember`, all frames at once."""
         features = self.encoder(frames.flatten(0, 1))
         pose = self._pose(features, frames)
         values = tuple(
@@ -377,9 +389,21 @@ class Reassembler(nn.Module):
         if self.background == "first":
             clips = torch.arange(len(frames), device=frames.device)
             return self.background_network(frames[clips, valid.int().argmax(dim=1)])
-        completed = self.background_network(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
-        share = valid / valid.sum(dim=1, keepdim=True)
-        return (share[:, :, None, None, None] * completed).sum(dim=1)
+        share = (valid / valid.sum(dim=1, keepdim=True))[:, :, None, None, None]
+        background = torch.zeros_like(frames[:, 0])
+        length = self._at_once(frames)
+        for some, weight in zip(frames.split(length, dim=1), share.split(length, dim=1), strict=True):
+            completed = self.background_network(some.flatten(0, 1)).unflatten(0, some.shape[:2])
+            background = background + (weight * completed).sum(dim=1)
+        return background
+
+    def _at_once(self, frames: Tensor) -> int:
+        """How many of N frames (B, N, 3, H, W) of each clip are encoded at once: memory shouldn't follow N.
+
+        All of them in training, where batch norm looks at all.
+        """
+        clips, number, _, height, width = frames.shape
+        return number if self.training else max(1, MAX_PIXELS // (clips * height * width))
 
     def _render(self, memory: Memory, background: Tensor | None, pose: Pose) -> Reassembled:
         """T frames that don't depend on each other."""

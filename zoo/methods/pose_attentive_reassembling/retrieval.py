@@ -46,13 +46,14 @@ class Memory:
         """The same frames with a scalar bias each."""
         return Memory(self.keys, self.values, bias.expand(self.keys[0].shape[:2]))
 
-    def followed_by(self, other: "Memory") -> "Memory":
-        """These frames and after them those of ``other``, (B, N + M)."""
-        keys = tuple(torch.cat(pair, dim=1) for pair in zip(self.keys, other.keys, strict=True))
-        values = tuple(torch.cat(pair, dim=1) for pair in zip(self.values, other.values, strict=True))
-        if self.bias is None and other.bias is None:
+    def followed_by(self, *others: "Memory") -> "Memory":
+        """These frames and after them those of ``others``, (B, N + M + ...)."""
+        memories = (self, *others)
+        keys = tuple(torch.cat(level, dim=1) for level in zip(*(m.keys for m in memories), strict=True))
+        values = tuple(torch.cat(level, dim=1) for level in zip(*(m.values for m in memories), strict=True))
+        if all(m.bias is None for m in memories):
             return Memory(keys, values)
-        biases = [m.keys[0].new_zeros(m.keys[0].shape[:2]) if m.bias is None else m.bias for m in (self, other)]
+        biases = [m.keys[0].new_zeros(m.keys[0].shape[:2]) if m.bias is None else m.bias for m in memories]
         return Memory(keys, values, torch.cat(biases, dim=1))
 
     def last(self, count: int) -> "Memory":
