@@ -285,6 +285,12 @@ class TestSources:
         sources, driving = frames(1, 2), frames(1, 2, seed=1)
         close(reassembled(method, torch.cat([sources] * 2, 1), driving), reassembled(method, sources, driving))
 
+    @pytest.mark.parametrize("method", ["published", "no background"], indirect=True)
+    def test_a_single_duplicate_counts_twice(self, method):
+        sources, driving = frames(1, 2), frames(1, 2, seed=1)
+        twice = reassembled(method, sources[:, [0, 1, 1]], driving)
+        assert (twice - reassembled(method, sources, driving)).abs().max() > 3e-5
+
     @all_but(*SOME_OF_MANY_ALIKE)
     def test_padding_is_as_good_as_nothing(self, method):
         sources, driving = frames(2, 3), frames(2, 2, seed=1)
