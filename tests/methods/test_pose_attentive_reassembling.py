@@ -2,6 +2,7 @@
 
 import json
 import math
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,17 @@ from torch.nn import functional as F
 
 from zoo.base import MotionOptions, count_parameters
 from zoo.batch import Batch
+from zoo.cli import main
 from zoo.data import VideoDataModule
 from zoo.errors import OptionError
-from zoo.methods.pose_attentive_reassembling import PoseAttentiveReassembling, networks
+from zoo.methods.pose_attentive_reassembling import PoseAttentiveReassembling, networks, retrieval
 from zoo.methods.pose_attentive_reassembling.losses import ramp
 from zoo.methods.pose_attentive_reassembling.networks import compose, expected_positions
 from zoo.methods.pose_attentive_reassembling.retrieval import Attention, Memory, children
 from zoo.nn.perceptual import PerceptualLoss
+from zoo.video import VideoWriter, read_frames, write_image
 from zoo.warp import gaussian_maps
+from zoo.weights import save_weights
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "pose_attentive_reassembling"
 TINY = yaml.safe_load((CONFIGS / "tiny.yaml").read_text())
@@ -191,6 +195,40 @@ class TestRetrieval:
         Watched(max_weights=500).retrieve(*inputs)
         assert sum(held) == 2 * 24 * 60
         assert max(held) <= 500
+
+    def test_chunks_keep_the_bound_among_candidates(self, inputs, monkeypatch):
+        """Each query gathers its candidates' keys, and to retrieve their values, too: both count."""
+        queries, keys, _ = inputs
+        candidates = torch.randint(60, (2, 2, 3, 4, 9), generator=torch.Generator().manual_seed(1))
+        held = []
+
+        def gather(tensor, numbers):
+            held.append(numbers.numel() * tensor.shape[-1])
+            return gathered(tensor, numbers)
+
+        gathered = retrieval._numbered
+        monkeypatch.setattr(retrieval, "_numbered", gather)
+        Attention(max_weights=500).retrieve(*inputs, candidates=candidates)
+        assert sum(held) == 2 * 24 * 9 * (6 + 7)
+        assert max(k + v for k, v in zip(held[::2], held[1::2], strict=True)) <= 500
+        held.clear()
+        Attention(max_weights=500).strongest(queries, keys, None, candidates, 3)
+        assert sum(held) == 2 * 24 * 9 * 6
+        assert max(held) <= 500
+
+    def test_chunks_keep_the_bound_where_the_strongest_are_looked_for(self, inputs):
+        held = []
+
+        class Watched(Attention):
+            def _logits(self, *arguments):
+                logits = super()._logits(*arguments)
+                held.append(logits.numel())
+                return logits
+
+        found = Watched(max_weights=500).strongest(*inputs[:2], None, None, 3)
+        assert sum(held) == 2 * 24 * 60
+        assert max(held) <= 500
+        assert torch.equal(found, Attention().strongest(*inputs[:2], None, None, 3))
 
     def test_candidates_are_all_that_takes_part(self, inputs):
         queries, keys, _ = inputs
@@ -672,6 +710,47 @@ class TestAttentionMaps:
         lit = (views["source_2"] - 0.4 * batch["source"][:, 1, None]).abs().sum(2)
         assert lit[:, :, 8:12, 24:28].min() > 0.05
         assert lit[:, :, 20:].max() == 0
+
+
+# --- files
+
+
+class TestAnimating:
+    """The command, with sources of several sizes."""
+
+    @pytest.fixture
+    def files(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        save_weights(shaken(small()), "weights.safetensors", size="32x32")
+        pictures = (255 * frames(8)).to(torch.uint8)
+        write_image("tall.png", pictures[0, :, :, :22])
+        write_image("wide.png", pictures[1, :, :20])
+        with VideoWriter("clip.mkv", Fraction(25)) as writer:
+            for picture in pictures:
+                writer.write(picture)
+
+    def animated(self, *sources):
+        options = ["--driving", "clip.mkv", "--source-frames", "3", "--output", "out.mkv", "--device", "cpu"]
+        main(["animate", "--weights", "weights.safetensors", "--source", *sources, *options])
+        return read_frames("out.mkv", range(8)).float()
+
+    def test_sources_of_several_sizes(self, files, monkeypatch):
+        shapes = []
+        encode = networks.Reassembler.encode_sources
+        monkeypatch.setattr(
+            networks.Reassembler,
+            "encode_sources",
+            lambda self, frames, valid=None: shapes.append(frames.shape) or encode(self, frames, valid),
+        )
+        assert self.animated("tall.png", "wide.png", "clip.mkv").shape == (8, 3, 32, 22)
+        assert self.animated("wide.png", "tall.png").shape == (8, 3, 20, 48)
+        assert shapes == [(1, 5, 3, 32, 32), (1, 2, 3, 32, 32)]
+
+    def test_all_sources_twice_change_nothing(self, files):
+        sources = ["tall.png", "wide.png", "clip.mkv"]
+        once = self.animated(*sources)
+        assert (self.animated(*sources, *sources) - once).abs().mean() < 0.1  # grey levels
+        assert (self.animated("tall.png") - once).abs().mean() > 0.2
 
 
 # --- recipes
