@@ -115,7 +115,7 @@ def parser() -> argparse.ArgumentParser:
     sweep = commands.add_parser(
         "sweep", help="measure given weights as the sources become more, the poses noisier, the driver smaller"
     )
-    sweep.add_argument("axis", choices=["sources", "pose_noise", "driver_size"], help="what changes")
+    sweep.add_argument("axis", choices=["sources", "own_sources", "pose_noise", "driver_size"], help="what changes")
     sweep.add_argument("weights", help="METHOD/TAG of weights that come with the zoo, or a weights file")
     sweep.add_argument("--denoiser", type=Path, help="weights of a SkeletonDenoiser: measures denoised poses, too")
     sweep.add_argument("--results", type=Path, default=RESULTS, help=f"folder of results (default: {RESULTS.name}/)")

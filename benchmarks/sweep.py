@@ -1,5 +1,7 @@
 """How good given weights are as one thing changes: the number of source frames, the poses' noise, the driver's size."""
 
+import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +21,13 @@ from benchmarks.measures import build_measures
 from benchmarks.metadata import machine_name, metadata
 from benchmarks.pages import filled
 from benchmarks.protocol import find_suite
+from benchmarks.schema import ClipRow
+from benchmarks.statistics import mean_interval
 from zoo.base import AnimationModule, MotionOptions
 from zoo.batch import Batch
 from zoo.errors import FileError, OptionError
 from zoo.methods.deep_spatial_transformation import SkeletonDenoiser
+from zoo.methods.pose_attentive_reassembling import PoseAttentiveReassembling
 from zoo.report import sha256_of, write_json
 from zoo.weights import load_weights
 from zoo.weights.reference import METHODS, find_reference_weights
@@ -65,10 +70,13 @@ class Take:
     Attributes:
         animate: What is measured.
         data: Options of the data module.
+        parts: Series of some of these clips alone, beside the one of all: by what charts call them, which driving clips
+            they count, by name.
     """
 
     animate: Animate
     data: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, Callable[[str], bool]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,12 +103,38 @@ class Axis:
 def with_sources(method: AnimationModule, count: float) -> dict[str, Take]:
     """From so many frames of the source's clip, its first one among them.
 
+    Where a method averages what it completes of each source's background, the first one's alone is a second way: the
+    two tell what the average does from what attention does.
+
     Raises:
         OptionError: The method looks at one source only.
     """
+    takes = {"all sources": Take(method.test_step, _sources(method, count))}
+    if isinstance(method, PoseAttentiveReassembling) and method.generator.background == "mean":
+        changed = copy.deepcopy(method)
+        changed.generator.background = "first"
+        takes["background of the first source"] = Take(changed.test_step, _sources(method, count))
+    return takes
+
+
+def with_own_sources(method: AnimationModule, count: float) -> dict[str, Take]:
+    """As :func:`with_sources`, of clips that drive themselves: those who turn show there what other views are good for.
+
+    Raises:
+        OptionError: The method looks at one source only.
+    """
+    parts = {"people who turn around": _turns, "people who don't": lambda clip: not _turns(clip)}
+    return {"all sources": Take(method.test_step, _sources(method, count), parts)}
+
+
+def _turns(clip: str) -> bool:
+    return "turn_around" in clip  # names of synthetic clips say the motion
+
+
+def _sources(method: AnimationModule, count: float) -> dict[str, Any]:
     if not method.takes_several_sources:
         raise OptionError(f"{type(method).__name__} looks at one source, however many there are")
-    return {"all sources": Take(method.test_step, {"source_frames": int(count)})}
+    return {"source_frames": int(count)}
 
 
 def with_noisy_poses(method: AnimationModule, deviation: float) -> dict[str, Take]:
@@ -158,6 +192,14 @@ SOURCES = Axis(
     (1, 2, 4, 8),
     with_sources,
 )
+OWN_SOURCES = Axis(
+    "own_sources",
+    "source frames, of the clip itself",
+    "synthetic-64-reconstruction",
+    ("lpips_alex", "moving_l1", "ssim"),
+    (1, 2, 4, 8),
+    with_own_sources,
+)
 POSE_NOISE = Axis(
     "pose_noise",
     "noise of joints, σ (a picture is 2 wide)",
@@ -174,7 +216,7 @@ DRIVER_SIZE = Axis(
     (1, 0.9, 0.8, 0.7),
     with_another_driver,
 )
-AXES = {axis.name: axis for axis in (SOURCES, POSE_NOISE, DRIVER_SIZE)}
+AXES = {axis.name: axis for axis in (SOURCES, OWN_SOURCES, POSE_NOISE, DRIVER_SIZE)}
 """What can change, by name."""
 
 
@@ -209,12 +251,15 @@ def sweep(axis: Axis, weights: str, denoiser: Path | None = None) -> Sweep:
         if evaluation["errors"]:
             raise OptionError(f"{weights} failed: {evaluation['errors']}")
         clips = evaluation["measured"]
-        for metric in measures.clips:
-            mean, interval = evaluation["totals"].get(metric), evaluation["intervals"].get(metric)
-            if mean is None or interval is None or mean != mean:
-                raise OptionError(f"{metric} can't be measured of what {weights} makes; leave it out of the sweep")
-            figure = Figure(value=mean, low=interval[0], high=interval[1])
-            series.setdefault(label, {}).setdefault(metric, []).append(figure)
+        for name, rows in _told_apart(label, evaluation["per_clip"], take.parts).items():
+            for metric in measures.clips:
+                figure = _mean(rows, metric, content["seed"])
+                if figure is None:
+                    raise OptionError(
+                        f"{metric} of {name} can't be measured of what {weights} makes, for it takes two clips with a "
+                        "value; leave it out of the sweep"
+                    )
+                series.setdefault(name, {}).setdefault(metric, []).append(figure)
     found = Sweep(
         sweep=axis.name,
         method=folder,
@@ -229,6 +274,23 @@ def sweep(axis: Axis, weights: str, denoiser: Path | None = None) -> Sweep:
     if denoiser:
         found["denoiser_sha256"] = sha256_of(load_weights(denoiser, SkeletonDenoiser).inference_state())
     return found
+
+
+def _told_apart(
+    label: str, rows: Sequence[ClipRow], parts: Mapping[str, Callable[[str], bool]]
+) -> dict[str, Sequence[ClipRow]]:
+    """All rows under the label, and those of each part under its name and how many they are."""
+    named = {name: [row for row in rows if counts(row["clip"])] for name, counts in parts.items()}
+    return {label: rows} | {f"{name} ({len(some)} clips)": some for name, some in named.items()}
+
+
+def _mean(rows: Sequence[Mapping[str, Any]], metric: str, seed: int) -> Figure | None:
+    """A metric's mean over clips; None where fewer than two have a value."""
+    values = [row[metric] for row in rows if metric in row and not math.isnan(row[metric])]
+    interval = mean_interval(values, seed)
+    if interval is None:
+        return None
+    return Figure(value=math.fsum(values) / len(values), low=interval[0], high=interval[1])
 
 
 def write(found: Sweep, results: Path, methods: Path = METHODS) -> list[Path]:

@@ -14,8 +14,10 @@ from benchmarks.protocol import find_suite
 from benchmarks.sweep import (
     AXES,
     DRIVER_SIZE,
+    OWN_SOURCES,
     POSE_NOISE,
     SOURCES,
+    Take,
     pictures,
     read_sweep,
     sweep,
@@ -55,6 +57,34 @@ def test_sources_are_as_many_as_the_value_says(protocol):
     assert expected[0] != pytest.approx(expected[1], rel=1e-3)
     assert all(figure["low"] < figure["value"] < figure["high"] for figure in figures)
     assert found["clips"] == 4
+    of_one, of_four = (figure["value"] for figure in found["series"]["background of the first source"]["l1"])
+    assert of_one == pytest.approx(expected[0])  # the mean of one is the first
+    assert of_four != pytest.approx(expected[1], rel=1e-3)
+
+
+def test_parts_of_the_clips_have_series_of_their_own(protocol):
+    def takes(method, count):
+        return {"all sources": Take(method.test_step, {}, {"of the first person": lambda clip: "person000" in clip})}
+
+    axis = replace(OWN_SOURCES, protocol=protocol, metrics=("l1",), values=(1,))
+    found = sweep(replace(axis, takes=takes), RETRIEVING)
+    whole, part = found["series"]["all sources"]["l1"][0], found["series"]["of the first person (2 clips)"]["l1"][0]
+    assert whole["value"] == pytest.approx(plainly_measured(protocol, RETRIEVING))
+    assert part["value"] != pytest.approx(whole["value"], rel=1e-3)
+    assert list(found["series"]) == ["all sources", "of the first person (2 clips)"]
+    none = {"nobody": lambda clip: False}
+    with pytest.raises(OptionError, match=r"l1 of nobody \(0 clips\) can't be measured.*two clips"):
+        sweep(replace(axis, takes=lambda method, _: {"all": Take(method.test_step, {}, none)}), RETRIEVING)
+
+
+def test_those_who_turn_around_are_told_apart_by_their_clips_names():
+    (take,) = OWN_SOURCES.takes(zoo.load(RETRIEVING), 4).values()
+    assert take.data == {"source_frames": 4}
+    clips = ["test/person001/turn_around-0", "test/person000/walk-1"]
+    assert {name: [clip for clip in clips if counts(clip)] for name, counts in take.parts.items()} == {
+        "people who turn around": clips[:1],
+        "people who don't": clips[1:],
+    }
 
 
 def test_noise_reaches_the_method_and_not_the_truth(protocol, tmp_path):
@@ -66,7 +96,7 @@ def test_noise_reaches_the_method_and_not_the_truth(protocol, tmp_path):
     assert plain == pytest.approx(plainly_measured(protocol, POSED))
     assert noisy > plain * 1.01
     assert found["series"]["poses denoised"]["l1"][0]["value"] != pytest.approx(plain, rel=1e-3)
-    for axis in (POSE_NOISE, SOURCES):
+    for axis in (POSE_NOISE, SOURCES, OWN_SOURCES):
         with pytest.raises(OptionError, match=r"FirstOrderMotionModel (isn't driven by poses|looks at one source)"):
             sweep(replace(axis, protocol=protocol, metrics=("l1",)), "first_order_motion_model/synthetic-64")
 
@@ -93,7 +123,10 @@ def test_what_was_found_is_written_read_and_shown(protocol, tmp_path):
     assert read_sweep(path)["series"] == found["series"]
     heading, _, *rows = table(found).splitlines()
     assert heading == "| source frames | 1 | 2 |"
-    assert [row.split(" | ")[0] for row in rows] == ["| L1 ↓", "| SSIM ↑"]
+    ways = ["all sources", "background of the first source"]
+    assert [row.split(" | ")[0] for row in rows] == [
+        f"| {metric}, {way}" for metric in ("L1 ↓", "SSIM ↑") for way in ways
+    ]
     page = f"above\n<!-- sweep: {path.stem} -->\nold\n<!-- end -->\nbelow"
     assert with_sweeps(page, tmp_path) == page.replace("old", table(found))
     assert [picture.name for picture in drawn] == ["sources-l1.svg", "sources-ssim.svg"]
