@@ -15,8 +15,10 @@ from zoo.pose import (
     BODY_18,
     BODY_25,
     COCO_17,
+    FACE_68,
     MEDIAPIPE_33,
     PUBLISHED_CANVAS,
+    WHOLE_18,
     WHOLE_23,
     convert_pose,
     draw_figure,
@@ -129,7 +131,7 @@ def test_far_outside_is_a_white_picture():
     assert (draw_figure(pose, BODY_18, (32, 32)) == 1).all()
 
 
-@pytest.mark.parametrize(("detector", "drawn"), [(COCO_17, BODY_18), (MEDIAPIPE_33, BODY_25)])
+@pytest.mark.parametrize(("detector", "drawn"), [(COCO_17, BODY_18), (MEDIAPIPE_33, BODY_25), (FACE_68, WHOLE_18)])
 def test_other_formats_are_drawn_as_openposes(detector, drawn):
     pixels = torch.randint(64, (3, len(detector.joints), 3), generator=torch.Generator().manual_seed(1))
     pose = to_units(pixels.clamp(min=1).float(), (64, 64))  # sums of a few 64ths: no rounding anywhere
