@@ -99,7 +99,11 @@ def _films(board: Board, folder: Path) -> Iterator[Film]:
     found = {path.name: _videos(path) for path in sorted(folder.glob("*/"))}
     folders = [*(name for name in names if name in found), *(name for name in found if name not in names)]
     for clip in sorted({clip for files in found.values() for clip in files}):
-        takes = [Take(names.get(name, name), found[name][clip]) for name in folders if clip in found[name]]
+        takes = [
+            Take(names.get(name, f"{name}, without a row"), found[name][clip])
+            for name in folders
+            if clip in found[name]
+        ]
         yield Film(clip, takes)
 
 
