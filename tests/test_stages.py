@@ -1,7 +1,6 @@
 """`zoo fit-stages`: a folder of configs in order, resumed by repeating the command."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -53,22 +52,6 @@ def test_a_start_that_was_never_trained_is_named(tmp_path):
     (tmp_path / "2.yaml").write_text("model: {class_path: M}")
     with pytest.raises(ZooError, match="1 starts from 2, which has no checkpoint"):
         fit(tmp_path, tmp_path / "runs")
-
-
-def test_an_interrupted_stage_goes_on_without_the_one_before(tmp_path, monkeypatch):
-    (tmp_path / "1.yaml").write_text("model: {class_path: M}")
-    (tmp_path / "2.yaml").write_text("model: {class_path: M, init_args: {init_from: '1'}}")
-    checkpoint = tmp_path / "runs" / "2" / "M" / "version_0" / "checkpoints" / "last.ckpt"
-    checkpoint.parent.mkdir(parents=True)
-    checkpoint.touch()
-    commands = []
-    monkeypatch.setattr(
-        stages.subprocess, "run", lambda command, check: commands.append(command) or SimpleNamespace(returncode=0)
-    )
-    found = stages.read_stages(tmp_path, tmp_path / "runs")
-    stages.train(found["2"], found, [])
-    assert commands[0][-2:] == ["--ckpt_path", str(checkpoint)]
-    assert not any("init_from" in word for word in commands[0])
 
 
 @pytest.mark.parametrize("content", ["- a list", "model: {}", "data: {size: 3}", "model: {"])

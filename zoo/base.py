@@ -78,11 +78,6 @@ class AnimationModule(LightningModule):
         """Height and width of all pictures must be multiples of this."""
         return 1
 
-    @property
-    def is_resumed(self) -> bool:
-        """Whether training goes on from a checkpoint, which holds all that it once started from."""
-        return self._trainer is not None and self._trainer.ckpt_path is not None
-
     def training_forward(self, batch: Batch) -> dict[str, Any]:
         """Computes what the losses read; free in form, one per method."""
         raise TypeError(f"{type(self).__name__} can't be trained: it defines no training_forward")

@@ -107,13 +107,13 @@ def train(stage: Stage, stages: dict[str, Stage], options: Sequence[str]) -> Non
         return
     command = [sys.executable, "-m", "zoo", "fit", "--config", str(stage.config), *options]
     command += ["--trainer.default_root_dir", str(stage.runs)]
-    if stage.checkpoint:
-        command += ["--ckpt_path", str(stage.checkpoint)]
-    elif stage.init_from in stages:
+    if stage.init_from in stages:
         start = stages[stage.init_from].checkpoint
         if start is None:
             raise ZooError(f"{name} starts from {stage.init_from}, which has no checkpoint yet; order stages by name")
         command += [f"--{_INIT_FROM}", str(start)]
+    if stage.checkpoint:
+        command += ["--ckpt_path", str(stage.checkpoint)]
     print(f"{name}: {'resumed from ' + str(stage.checkpoint) if stage.checkpoint else 'started'}", flush=True)
     if subprocess.run(command, check=False).returncode:
         raise ZooError(f"{name} failed, see above; the same command goes on from its last checkpoint")

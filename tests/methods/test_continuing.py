@@ -1,16 +1,9 @@
 """A run that ended is continued."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import torch
 from command_line import assert_equal_training, newest_state, run_zoo
-
-from zoo.methods.deep_spatial_transformation import DeepSpatialTransformation
-from zoo.methods.first_order_motion_model import FirstOrderMotionModel
-from zoo.methods.pose_attentive_reassembling import PoseAttentiveReassembling
-from zoo.weights import WeightsError
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "first_order_motion_model" / "tiny.yaml"
 
@@ -27,13 +20,3 @@ def test_more_steps_after_the_end(end, tmp_path):
     ours, expected = newest_state(tmp_path / "extended"), newest_state(tmp_path / "whole")
     assert [rates["param_groups"][0]["lr"] for rates in ours["optimizer_states"]] == pytest.approx([1e-4, 1e-4])
     assert_equal_training(ours, expected)
-
-
-@pytest.mark.parametrize("method", [FirstOrderMotionModel, PoseAttentiveReassembling, DeepSpatialTransformation])
-def test_what_a_resumed_training_once_started_from_may_be_gone(method):
-    with torch.device("meta"):
-        resumed = method(init_from="gone.safetensors")
-    with pytest.raises(WeightsError, match=r"gone\.safetensors: no such file"):
-        resumed.setup("fit")
-    resumed.trainer = SimpleNamespace(ckpt_path="last.ckpt")
-    resumed.setup("fit")

@@ -198,7 +198,7 @@ class EverybodyDanceNow(AdversarialTraining):
         Raises:
             OptionError: The face stage was given none.
         """
-        if stage != "fit" or self.is_resumed:
+        if stage != "fit":
             return
         if self.hparams["init_from"]:
             self.take_over(self.hparams["init_from"])

@@ -218,7 +218,7 @@ class FirstOrderMotionModel(AdversarialTraining):
 
     def setup(self, stage: str) -> None:
         """Takes over the weights that training starts from."""
-        if stage == "fit" and self.hparams["init_from"] and not self.is_resumed:
+        if stage == "fit" and self.hparams["init_from"]:
             initialise_from(self, self.hparams["init_from"])
 
     # ------------------------------------------------------------------ training
