@@ -74,6 +74,11 @@ class AnimationModule(LightningModule):
         return self.conditions
 
     @property
+    def pose_formats(self) -> tuple[Skeleton, ...]:
+        """Formats of poses that training can use as they are stored; empty where it can use any."""
+        return () if self.skeleton is None else (self.skeleton,)
+
+    @property
     def size_multiple(self) -> int:
         """Height and width of all pictures must be multiples of this."""
         return 1

@@ -183,7 +183,11 @@ def test_the_summary_is_printed_before_training(folder, caplog):
 
 
 class DrivenByAnother(Recorder):
-    skeleton = BODY_25
+    pose_formats = (BODY_25,)
+
+
+class DrivenByEither(DrivenByAnother):
+    pose_formats = (BODY_25, BODY_18)
 
 
 class Chooses(DrivenByAnother):
@@ -204,6 +208,9 @@ def test_poses_of_another_format_than_the_methods(folder, method, remedy):
         trainer(max_steps=1).fit(animator, data(folder, conditions=("pose",)))
     assert str(caught.value).endswith(f"`zoo prepare {folder} --pose --skeleton body_25`")
     assert not animator.trained
+    either = DrivenByEither()
+    trainer(max_steps=1).fit(either, data(folder, conditions=("pose",)))
+    assert either.trained
 
 
 @pytest.mark.parametrize(("second", "size"), [((24, 16), (12, 8)), ((18, 16), None)])

@@ -33,7 +33,7 @@ from zoo.methods.deep_spatial_transformation.motion_extraction import MotionExtr
 from zoo.methods.deep_spatial_transformation.networks import LocalAttention, Motion
 from zoo.methods.deep_spatial_transformation.structure import COCO_LIMBS, HUMAN36M_17, draw_skeleton
 from zoo.nn.features import FeatureNetwork
-from zoo.pose import to_units
+from zoo.pose import SKELETONS, to_units
 from zoo.pose.heatmaps import gaussian_heatmaps
 from zoo.weights import WeightsError, load_weights, save_weights
 
@@ -779,7 +779,9 @@ class TestFaces:
 
     def test_whole_body_formats_hold_the_landmarks(self):
         whole = torch.rand(1, 2, 130, 3) + 0.1
-        assert torch.equal(DeepSpatialFace(**SMALL).joints(whole), whole[:, :, 18:86])
+        method = DeepSpatialFace(**SMALL)
+        assert torch.equal(method.joints(whole), whole[:, :, 18:86])
+        assert SKELETONS["body_18_whole"] in method.pose_formats  # what training may be given
 
 
 class TestImage:

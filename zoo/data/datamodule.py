@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,9 +24,18 @@ from zoo.data.loading import EvaluationSampler, ResumableLoader, TrainingSampler
 from zoo.data.source import Clip, ClipSource, Split
 from zoo.data.synthetic import SyntheticOptions, SyntheticPeople
 from zoo.errors import OptionError
+from zoo.pose import Skeleton
 
 Pair = tuple[Clip, int, Clip]
 CROSS_IDENTITY = "cross_identity"
+
+
+@runtime_checkable
+class _DrivenByPoses(Protocol):
+    """A method, as far as the data asks which formats of poses it can use."""
+
+    @property
+    def pose_formats(self) -> tuple[Skeleton, ...]: ...
 
 
 class VideoDataModule(LightningDataModule):
@@ -169,8 +178,9 @@ class VideoDataModule(LightningDataModule):
         Raises:
             DataError: The poses are of another format than the method is driven by.
         """
-        if "pose" in self.conditions and self.trainer is not None:
-            self._check_skeleton(self.trainer.lightning_module)
+        method = self.trainer.lightning_module if self.trainer is not None else None
+        if "pose" in self.conditions and isinstance(method, _DrivenByPoses):
+            self._check_skeleton(method, method.pose_formats)
         if stage == "fit":
             rank_zero_info(self.summary())
 
@@ -301,10 +311,11 @@ class VideoDataModule(LightningDataModule):
             threads=max(1, self.workers),
         )
 
-    def _check_skeleton(self, method: LightningModule) -> None:
-        wanted, stored = getattr(method, "skeleton", None), self.source.skeleton
-        if wanted in (None, stored):
+    def _check_skeleton(self, method: LightningModule, formats: tuple[Skeleton, ...]) -> None:
+        stored = self.source.skeleton
+        if not formats or stored in formats:
             return
+        wanted = formats[0]
         remedies = []
         if "skeleton" in method.hparams:
             remedies.append(f"set `model.init_args.skeleton` to {stored.name}")

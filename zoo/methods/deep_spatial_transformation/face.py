@@ -37,6 +37,11 @@ class DeepSpatialFace(DeepSpatialAnimation):
     shown_channels: ClassVar[int] = 1  # the edges; distances and labels would outshine them
     run: ClassVar[int] = 3
 
+    @property
+    def pose_formats(self) -> tuple[Skeleton, ...]:
+        """Those with the landmarks of a face."""
+        return tuple(_FORMATS.values())
+
     def build_generator(self, sizes: Sizes) -> RecurrentGenerator:
         """The network that renders."""
         return FaceGenerator(sizes)
