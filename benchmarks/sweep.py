@@ -103,14 +103,14 @@ class Axis:
 def with_sources(method: AnimationModule, count: float) -> dict[str, Take]:
     """From so many frames of the source's clip, its first one among them.
 
-    Where a method averages what it completes of each source's background, the first one's alone is a second way: the
-    two tell what the average does from what attention does.
+    Where a method joins the backgrounds of all sources, the first one's alone is a second way: the two tell what that
+    does from what attention does.
 
     Raises:
         OptionError: The method looks at one source only.
     """
     takes = {"all sources": Take(method.test_step, _sources(method, count))}
-    if isinstance(method, PoseAttentiveReassembling) and method.generator.background == "mean":
+    if isinstance(method, PoseAttentiveReassembling) and method.generator.background in ("mean", "seen"):
         changed = copy.deepcopy(method)
         changed.generator.background = "first"
         takes["background of the first source"] = Take(changed.test_step, _sources(method, count))

@@ -18,8 +18,8 @@ from zoo.cli import main
 from zoo.data import VideoDataModule
 from zoo.errors import OptionError
 from zoo.methods.pose_attentive_reassembling import PoseAttentiveReassembling, networks, retrieval
-from zoo.methods.pose_attentive_reassembling.losses import ramp
-from zoo.methods.pose_attentive_reassembling.networks import compose, expected_positions
+from zoo.methods.pose_attentive_reassembling.losses import layers, ramp
+from zoo.methods.pose_attentive_reassembling.networks import Reassembled, compose, expected_positions
 from zoo.methods.pose_attentive_reassembling.retrieval import Attention, Memory, children
 from zoo.nn.perceptual import PerceptualLoss
 from zoo.video import VideoWriter, read_frames, write_image
@@ -279,6 +279,7 @@ EXTENSIONS = {
     "coordinates": {"pose_coordinates": True},
     "generated frames": {"generated_frames": 2},
     "first background": {"background": "first"},
+    "seen background": {"background": "seen"},
     "no background": {"background": "none"},
 }
 
@@ -468,7 +469,7 @@ class TestBackground:
         torch.nn.init.constant_(generator.decoder.mask.bias, -100.0)
         sources = generator.encode_sources(frames(1, 3))
         close(reassembled(method, frames(1, 3), frames(1, 1, seed=1))[:, 0], sources.background)
-        alone = torch.stack([generator.background_network(frames(1, 3)[:, number]) for number in range(3)])
+        alone = torch.stack([generator.background_network(frames(1, 3)[:, number])[0] for number in range(3)])
         close(sources.background, alone.mean(0))
 
     def test_the_first_that_counts(self):
@@ -476,8 +477,22 @@ class TestBackground:
         sources = frames(2, 3)
         valid = torch.tensor([[False, True, True], [True, False, True]])
         background = generator.encode_sources(sources, valid).background
-        expected = generator.background_network(torch.stack([sources[0, 1], sources[1, 0]]))
+        expected, _ = generator.background_network(torch.stack([sources[0, 1], sources[1, 0]]))
         close(background, expected)
+
+    def test_what_a_source_shows_is_taken_as_it_is(self):
+        """Each place from the source that shows it; where none does, the mean of what is completed."""
+        generator = small(background="seen").generator
+        sources, network = frames(1, 2), generator.background_network
+        seen = torch.zeros(2, 1, 32, 48)  # by the first at the left, by the second in the middle, by none at the right
+        seen[0, ..., :16], seen[1, ..., 16:32] = 1, 1
+        network.visibility.forward = lambda features: (seen * 2 - 1) * 100
+        background = generator.encode_sources(sources).background
+        completed = network.last(network.hourglass(network.first(sources[0]))[:, : network.width]).sigmoid()
+        rest = network.UNSEEN / (1 + 2 * network.UNSEEN)  # what the source that doesn't show a place has to say
+        close(background[..., :16], (sources[:, 0] + rest * (completed[1] - sources[:, 0]))[..., :16])
+        close(background[..., 16:32], (sources[:, 1] + rest * (completed[0] - sources[:, 1]))[..., 16:32])
+        close(background[..., 32:], completed.mean(0, keepdim=True)[..., 32:])
 
     def test_without_background_all_is_object(self):
         method = small(background="none")
@@ -563,7 +578,8 @@ class TestTraining:
         assert not any("cross" in name for name in logged)
 
     def test_cross_terms_carry_their_weight(self, tmp_path):
-        method = recorder()
+        off_by_default = {"reconstruction": 3, "mask": 2, "layers": 4}
+        method = recorder(loss_weights=TINY["model"]["init_args"]["loss_weights"] | off_by_default)
         fit(method, tmp_path, steps=1)
         method.eval()  # spectral norms stand still
         batch, rendered = method.steps[0]
@@ -571,12 +587,13 @@ class TestTraining:
         rendered["cross"] = type(rendered["cross"])(**vars(rendered["cross"]) | {"weight": 0.25})
         part = method.losses("generator", batch, rendered)
         for name, term in whole.items():
-            factor = 0.25 if name in ("cross_perceptual", "cross_gen_gan") else 1
+            factor = 0.25 if name in ("cross_perceptual", "cross_reconstruction", "cross_gen_gan") else 1
             torch.testing.assert_close(part[name], factor * term)
 
     def test_the_terms_are_those_of_the_specification(self, tmp_path):
         """Written out once more, from the pictures that were rendered."""
-        method = recorder()
+        off_by_default = {"reconstruction": 3, "mask": 2, "layers": 4}
+        method = recorder(loss_weights=TINY["model"]["init_args"]["loss_weights"] | off_by_default)
         fit(method, tmp_path, steps=1)
         method.eval()  # spectral norms stand still
         batch, rendered = method.steps[0]
@@ -588,12 +605,19 @@ class TestTraining:
         transform, deformed = rendered["deformed"]
         moved_back = transform.positions(deformed)
         pairs = zip(fake_features, true_features, strict=True)
+        foreground, background = rendered["own"].object[:, 0], rendered["background"]
+        missing = (background - truth).abs().mean(1, keepdim=True)
+        of_object = ((foreground - truth).abs() * (0.5 + 0.5 * missing / missing.mean())).mean()
         expected = {
+            "mask": 2 * rendered["own"].mask.mean(),
+            "layers": 4 * (of_object + missing.mean()),
             "perceptual": perceptual(fake, truth),
+            "reconstruction": 3 * (fake - truth).abs().mean(),
             "gen_gan": ((fake_verdict - 1) ** 2).mean(),
             "feature_matching": 10 * sum((f - t).abs().mean() for f, t in pairs),
             "equivariance": 10 * (rendered["keypoints"][:, 0] - moved_back).abs().mean(),
             "cross_perceptual": perceptual(crossed.returned[:, 0], truth),
+            "cross_reconstruction": 3 * (crossed.returned[:, 0] - truth).abs().mean(),
             "cross_gen_gan": ((method.discriminator(crossed.pseudo[:, 0])[1] - 1) ** 2).mean(),
         }
         terms = method.losses("generator", batch, rendered)
@@ -608,6 +632,23 @@ class TestTraining:
         torch.testing.assert_close(
             judged["cross_disc_gan"], ((other - 1) ** 2).mean() + (pseudo**2).mean(), rtol=1e-5, atol=1e-6
         )
+
+    def test_layers_are_judged_apart(self):
+        """The mask has no part, and the background isn't told to fail where the object is right."""
+        own = Reassembled(*(torch.rand(2, 1, c, 32, 48, requires_grad=True) for c in (3, 3, 1)))
+        driving, background = frames(2, 1), torch.rand(2, 3, 32, 48, requires_grad=True)
+        wanted = own.mask, own.object, background
+        terms = layers(own, background, driving)
+        of_mask, of_object, of_background = torch.autograd.grad(terms, wanted, allow_unused=True)
+        assert of_mask is None
+        close(of_background.abs(), torch.full_like(background, 1 / background.numel()))
+        missing = (background[:, None] - driving).abs().mean(2, keepdim=True)
+        weight = (1 + missing / missing.mean()) / 2
+        close(of_object.abs() * driving.numel(), weight.expand_as(of_object))
+
+    def test_without_background_the_object_is_judged_everywhere(self):
+        own = Reassembled(*(torch.rand(2, 1, c, 32, 48) for c in (3, 3, 1)))
+        close(layers(own, None, frames(2, 1)), (own.object - frames(2, 1)).abs().mean())
 
     @pytest.mark.parametrize("detach", [True, False])
     def test_the_way_back_leaves_pseudo_frames_alone(self, detach):

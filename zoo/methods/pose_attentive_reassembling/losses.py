@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo.methods.pose_attentive_reassembling.networks import Reassembled
 from zoo.warp import RandomTransform, in_float32
 
 
@@ -14,6 +15,7 @@ class LossWeights(TypedDict, total=False):
 
     Attributes:
         perceptual: One weight for each tapped layer of the perceptual network.
+        reconstruction: Mean absolute difference of the pictures, at each scale of the pyramid.
         generator_gan: Adversarial term of the generator; 0 leaves the discriminator untrained.
         discriminator_gan: Adversarial term of the discriminator.
         feature_matching: One weight for each discriminator block.
@@ -21,25 +23,31 @@ class LossWeights(TypedDict, total=False):
         cross: The cross-identity pass after its warm-up, but for its equivariance, which keeps its own weight; 0 trains
             by self-reconstruction alone.
         mask: Keeps the foreground small: mean of the mask.
+        layers: Mean absolute difference of the driving frames from the object alone, and from the background alone. Not
+            part of the published method.
     """
 
     perceptual: list[float]
+    reconstruction: float
     generator_gan: float
     discriminator_gan: float
     feature_matching: list[float]
     equivariance: float
     cross: float
     mask: float
+    layers: float
 
 
 DEFAULTS: LossWeights = {
     "perceptual": [10, 10, 10, 10, 10],
+    "reconstruction": 0,
     "generator_gan": 1,
     "discriminator_gan": 1,
     "feature_matching": [10, 10, 10, 10],
     "equivariance": 10,
     "cross": 1,
     "mask": 0,
+    "layers": 0,
 }
 """Ours, after First Order Motion's: the paper's weights aren't known to us."""
 
@@ -79,6 +87,27 @@ def equivariance(keypoints: Tensor, transformed: Tensor, transform: RandomTransf
         transform: One deformation per frame.
     """
     return (keypoints - transform.positions(transformed)).abs().mean()
+
+
+def layers(own: Reassembled, background: Tensor | None, driving: Tensor) -> Tensor:
+    """Mean absolute difference of driving frames from the object alone, and from the background alone.
+
+    Without it the two can agree on a grey object that is half transparent everywhere: where the object shows nothing
+    better than the background, nothing tells the mask where it belongs, and little of the error reaches the object.
+    Half of the object's error is counted where the background fails, in proportion to how much: there is the subject.
+
+    Args:
+        own: What was made of the driving frames.
+        background: (B, 3, H, W), or None.
+        driving: (B, T, 3, H, W).
+    """
+    of_object = (own.object - driving).abs()
+    if background is None:
+        return of_object.mean()
+    of_background = (background[:, None] - driving).abs()
+    missing = of_background.detach().mean(dim=2, keepdim=True)
+    missing = missing / missing.mean().clamp(min=1e-6)
+    return ((1 + missing) / 2 * of_object).mean() + of_background.mean()
 
 
 def ramp(epoch: float, start: float, length: float) -> float:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.nn import functional as F
 from torch.optim import Adam
 from torch.optim.lr_scheduler import MultiStepLR
 
@@ -79,8 +80,9 @@ class PoseAttentiveReassembling(AdversarialTraining):
         pose_channels: Channels of queries and keys.
         appearance_channels: Channels of the values and of the decoder's residual blocks.
         decoder_blocks: Residual blocks of the decoder.
-        background: Which source frames the background is completed from: ``mean`` of all, ``first``, or ``none``, where
-            all of a result is the object.
+        background: What the background is made of: ``mean``: all source frames, completed and averaged; ``seen``: what
+            each of them shows of it, completed where none does, which is not part of the published method; ``first``:
+            the first, completed; ``none``: all of a result is the object.
         background_width: Channels of the background network at full resolution.
         background_max_width: Its widest level.
         background_blocks: Its levels.
@@ -98,7 +100,7 @@ class PoseAttentiveReassembling(AdversarialTraining):
         discriminator_max_width: Its widest block.
         discriminator_blocks: Its blocks.
         discriminator_spectral: Spectral normalisation in the discriminator.
-        pyramid_scales: Picture sizes at which the perceptual loss compares.
+        pyramid_scales: Picture sizes at which pictures are compared.
         perceptual: Perceptual network.
         loss_weights: Weights of the loss terms; those not named keep the default.
         cross_start: Epochs, or parts of one, before the cross-identity pass begins.
@@ -182,7 +184,9 @@ class PoseAttentiveReassembling(AdversarialTraining):
         )
         background_network = None
         if background != "none":
-            background_network = BackgroundNetwork(background_width, background_max_width, background_blocks)
+            background_network = BackgroundNetwork(
+                background_width, background_max_width, background_blocks, visibility=background == "seen"
+            )
         self.generator = Reassembler(
             encoder,
             keypoint_head,
@@ -243,7 +247,7 @@ class PoseAttentiveReassembling(AdversarialTraining):
         sources = self.generator.encode_sources(batch["source"][:, :count])
         pose = self.generator.pose(driving)
         own, _ = self.generator.reassemble(sources, pose)
-        rendered: dict[str, Any] = {"own": own, "keypoints": pose.keypoints}
+        rendered: dict[str, Any] = {"own": own, "background": sources.background, "keypoints": pose.keypoints}
         if self.weights["equivariance"]:
             rendered["deformed"] = self.deform(driving)
         if weight := self.weights["cross"] * self.cross_ramp():
@@ -294,9 +298,7 @@ class PoseAttentiveReassembling(AdversarialTraining):
             return terms
 
         weights = self.weights
-        terms = {}
-        if any(weights["perceptual"]):
-            terms["perceptual"] = self._reconstruction(generated, truth)
+        terms = self._reconstruction(generated, truth)
         if weights["generator_gan"]:
             features, verdict = self.discriminator(generated)
             terms["gen_gan"] = weights["generator_gan"] * distance_to(verdict, real=True)
@@ -309,15 +311,16 @@ class PoseAttentiveReassembling(AdversarialTraining):
             terms["equivariance"] = self._equivariance(rendered["keypoints"], *rendered["deformed"])
         if weights["mask"]:
             terms["mask"] = weights["mask"] * own.mask.mean()
+        if weights["layers"]:
+            terms["layers"] = weights["layers"] * losses.layers(own, rendered["background"], batch["driving"])
         if crossed is not None:
             terms |= self._cross_losses(crossed, truth, rendered)
         return terms
 
     def _cross_losses(self, crossed: CrossPass, truth: Tensor, rendered: dict[str, Any]) -> dict[str, Tensor]:
         weights = self.weights
-        terms = {}
-        if any(weights["perceptual"]):
-            terms["cross_perceptual"] = self._reconstruction(crossed.returned.flatten(0, 1), truth)
+        returned = self._reconstruction(crossed.returned.flatten(0, 1), truth)
+        terms = {f"cross_{name}": term for name, term in returned.items()}
         if weights["generator_gan"]:  # nothing else makes a pseudo driving frame look like one of B
             _, verdict = self.discriminator(crossed.pseudo.flatten(0, 1))
             terms["cross_gen_gan"] = weights["generator_gan"] * distance_to(verdict, real=True)
@@ -326,9 +329,14 @@ class PoseAttentiveReassembling(AdversarialTraining):
             terms["cross_equivariance"] = self._equivariance(crossed.keypoints, *rendered["cross_deformed"])
         return terms
 
-    def _reconstruction(self, generated: Tensor, truth: Tensor) -> Tensor:
-        levels = zip(self.pyramid(generated).values(), self.pyramid(truth).values(), strict=True)
-        return torch.stack([self.perceptual_loss(g, t) for g, t in levels]).sum()
+    def _reconstruction(self, generated: Tensor, truth: Tensor) -> dict[str, Tensor]:
+        levels = list(zip(self.pyramid(generated).values(), self.pyramid(truth).values(), strict=True))
+        terms = {}
+        if any(self.weights["perceptual"]):
+            terms["perceptual"] = torch.stack([self.perceptual_loss(g, t) for g, t in levels]).sum()
+        if weight := self.weights["reconstruction"]:
+            terms["reconstruction"] = weight * torch.stack([F.l1_loss(g, t) for g, t in levels]).sum()
+        return terms
 
     def _discriminate(self, real: Tensor, generated: Tensor) -> Tensor:
         (_, on_real), (_, on_generated) = self.discriminator(real), self.discriminator(generated.detach())

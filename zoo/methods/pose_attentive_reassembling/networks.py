@@ -11,8 +11,9 @@ from zoo.methods.pose_attentive_reassembling.retrieval import Attention, Memory,
 from zoo.nn.blocks import DownBlock, Hourglass, ResBlock, SameBlock, UpBlock
 from zoo.warp import coordinate_grid, gaussian_maps, in_float32
 
-Background = Literal["mean", "first", "none"]
-"""Which source frames the background is completed from: all, averaged; the first; or there is no background."""
+Background = Literal["mean", "seen", "first", "none"]
+"""What the background is made of: all source frames, completed and averaged; what each of them shows of it, completed
+where none does; the first, completed; or there is no background."""
 
 MAX_PIXELS = 2**16
 """How many pixels of source frames are encoded at once, outside training: one picture of 256 x 256, 16 of 64 x 64.
@@ -169,20 +170,32 @@ class BackgroundNetwork(nn.Module):
         width: Channels at full resolution.
         max_width: Widest level.
         blocks: Levels.
+        visibility: Tell where a picture shows the background, and take it from there as it is. Not part of the
+            published method.
     """
 
-    def __init__(self, width: int, max_width: int, blocks: int) -> None:
+    UNSEEN = 0.01
+    """What a picture still counts where it shows nothing of the background, beside 1 where it does."""
+
+    def __init__(self, width: int, max_width: int, blocks: int, visibility: bool = False) -> None:
         super().__init__()
         self.width = width
         self.first = SameBlock(3, width, 7)
         self.hourglass = Hourglass(width, width, max_width, blocks)
         self.last = nn.Conv2d(width, 3, 7, padding=3)
+        self.visibility = nn.Conv2d(self.hourglass.out_channels, 1, 7, padding=3) if visibility else None
+        if self.visibility is not None:
+            nn.init.constant_(self.visibility.bias, 2.0)  # type: ignore[arg-type]  # most of a picture is background
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Backgrounds (N, 3, H, W) in [0, 1] of pictures (N, 3, H, W)."""
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Backgrounds (N, 3, H, W) in [0, 1] of pictures (N, 3, H, W), and what each counts there, (N, 1, H, W)."""
         features = self.hourglass(self.first(pictures))
         # After the hourglass's own channels come those of its input, through which the subject would pass unchanged.
-        return self.last(features[:, : self.width]).sigmoid()
+        completed = self.last(features[:, : self.width]).sigmoid()
+        if self.visibility is None:
+            return completed, torch.ones_like(completed[:, :1])
+        seen = self.visibility(features).sigmoid()
+        return compose(seen, pictures, completed), seen + self.UNSEEN
 
 
 def compose(mask: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
@@ -388,14 +401,14 @@ class Reassembler(nn.Module):
             valid = torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
         if self.background == "first":
             clips = torch.arange(len(frames), device=frames.device)
-            return self.background_network(frames[clips, valid.int().argmax(dim=1)])
-        share = (valid / valid.sum(dim=1, keepdim=True))[:, :, None, None, None]
-        background = torch.zeros_like(frames[:, 0])
+            return self.background_network(frames[clips, valid.int().argmax(dim=1)])[0]
+        total, counted = torch.zeros_like(frames[:, 0]), torch.zeros_like(frames[:, 0, :1])
         length = self._at_once(frames)
-        for some, weight in zip(frames.split(length, dim=1), share.split(length, dim=1), strict=True):
-            completed = self.background_network(some.flatten(0, 1)).unflatten(0, some.shape[:2])
-            background = background + (weight * completed).sum(dim=1)
-        return background
+        for some, counts in zip(frames.split(length, dim=1), valid.split(length, dim=1), strict=True):
+            completed, weight = (x.unflatten(0, some.shape[:2]) for x in self.background_network(some.flatten(0, 1)))
+            weight = weight * counts[:, :, None, None, None]
+            total, counted = total + (weight * completed).sum(dim=1), counted + weight.sum(dim=1)
+        return total / counted
 
     def _at_once(self, frames: Tensor) -> int:
         """How many of N frames (B, N, 3, H, W) of each clip are encoded at once: memory shouldn't follow N.
