@@ -44,6 +44,57 @@ def folders(tmp_path):
     return tmp_path
 
 
+class Bar:
+    """Finds the bar: where a frame is brightest on average, as one keypoint."""
+
+    name = "bar"
+
+    def __call__(self, clip):
+        bright = (clip.mean(1) > 0.8).float()
+        total = bright.sum((1, 2)).clamp(min=1)
+        side = clip.shape[-1]
+        x = (bright.sum(1) * torch.arange(side)).sum(1) / total
+        y = (bright.sum(2) * torch.arange(side)).sum(1) / total
+        return torch.stack([(2 * x + 1) / side - 1, (2 * y + 1) / side - 1, bright.amax((1, 2))], dim=1)[:, None]
+
+
+class Brightness:
+    """Tells clips apart by how bright they are."""
+
+    name = "brightness"
+
+    def __call__(self, clip):
+        return clip.mean((1, 2, 3))[:, None]
+
+
+def test_keypoints_and_identity_are_looked_for_in_both(tmp_path):
+    """A prediction that lags a frame behind: the bar is two pixels off in x, none in y."""
+    target = frames(0)
+    write_pictures(tmp_path / "target" / "a", target)
+    write_pictures(tmp_path / "prediction" / "a", target[[0, *range(8)]])
+    result = score(
+        tmp_path / "prediction",
+        tmp_path / "target",
+        metrics=("akd", "mkr", "aed"),
+        sets=(),
+        keypoints=f"{__name__}.Bar",
+        identity=f"{__name__}.Brightness",
+        output=tmp_path / "score.json",
+    )
+    row = result["per_clip"][0]
+    assert row["akd_bar_on_both"] == pytest.approx(8 / 9, abs=1e-4)  # |dx|, |dy| averaged; the first frame is right
+    assert row["copy_source/akd_bar_on_both"] == pytest.approx(sum(range(9)) / 9, abs=1e-4)
+    assert row["mkr_bar_on_both"] == 0
+    brightness = target.double().mean((1, 2, 3)) / 255
+    expected = (brightness[[0, *range(8)]] - brightness[0]).abs().mean().item()
+    assert row["aed_l2_brightness_to_source"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_estimators_that_lead_nowhere(folders):
+    with pytest.raises(OptionError, match=r"'nobody\.Finds' can't be imported"):
+        score(folders / "prediction", folders / "target", metrics=("akd",), keypoints="nobody.Finds")
+
+
 def test_values_are_those_of_the_metrics(folders):
     result = score(folders / "prediction", folders / "target", output=folders / "score.json", **FAST)
     for number, row in enumerate(result["per_clip"]):

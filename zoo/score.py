@@ -17,7 +17,7 @@ from zoo.data.walk import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_clips
 from zoo.errors import FileError, OptionError
 from zoo.evaluator import COPY_SOURCE
 from zoo.measurement import Measurement, SetMetricName, build_sets, set_value
-from zoo.metrics import ClipMetric, ClipMetricName, build
+from zoo.metrics import ESTIMATED, ClipMetric, ClipMetricName, EstimatedName, build, build_estimated
 from zoo.metrics.feature_sets import SetMetric
 from zoo.report import machine, print_comparison, totals, versions, write_json
 from zoo.video import VideoInfo, probe, read_frames
@@ -32,10 +32,12 @@ def score(
     prediction: str | Path,
     target: str | Path,
     source: str | Path | None = None,
-    metrics: tuple[ClipMetricName, ...] = ("l1", "moving_l1", "psnr", "ssim", "lpips_alex"),
+    metrics: tuple[ClipMetricName | EstimatedName, ...] = ("l1", "moving_l1", "psnr", "ssim", "lpips_alex"),
     output: str | Path = "score.json",
     name: str | None = None,
     sets: tuple[SetMetricName, ...] = ("fvd",),
+    keypoints: str = "zoo.conditions.keypoints.MediaPipeKeypoints",
+    identity: str = "zoo.conditions.identity.TorsoAlexNet",
     device: str = "auto",
 ) -> dict[str, Any]:
     """Measures a folder of videos, made by any program, against a folder of true ones.
@@ -54,12 +56,15 @@ def score(
             names; they decide which region moves, and are the baseline that copies the source. By default each target's
             first frame, as in reconstruction.
         metrics: What to measure on each clip, as a list: [l1,psnr]. A metric whose weights are missing is skipped; the
-            table then says how to get them.
+            table then says how to get them. ``akd``, ``mkr`` and ``jitter`` look for keypoints in predictions and
+            targets alike; ``aed`` compares who is seen with the source.
         sets: What to measure on all clips together: [fvd], which needs clips of at least nine frames and is a mere
             diagnostic below 256 clips of 16; [fvd,fid], or [] for nothing. FVD in other publications' conventions:
             ``fvd_tensorflow``, ``fvd_stylegan_v`` (also ``_128f`` and ``_128f_subsample8f``), ``fvd_videogpt``.
         output: Where to write the result: every clip, totals, versions and machine, as JSON.
         name: What the table calls the program; by default the name of the prediction folder.
+        keypoints: Who finds keypoints: the dotted path of a class, see :class:`zoo.metrics.KeypointEstimator`.
+        identity: Who tells people apart: the same, see :class:`zoo.metrics.IdentityEmbedding`.
         device: Where to compute: ``auto`` takes an accelerator where there is one; or ``cpu``, ``cuda:1``, ``mps``.
 
     Returns:
@@ -71,7 +76,7 @@ def score(
     """
     if Path(output).is_dir():
         raise OptionError(f"{output} is a folder; give `--output` the name of a file")
-    clip_metrics, set_metrics, skipped = _build(metrics, sets)
+    clip_metrics, set_metrics, skipped = _build(metrics, sets, {"keypoints": keypoints, "identity": identity})
     pairs = find_pairs(Path(prediction), Path(target), None if source is None else Path(source))
     _check_lengths(pairs, {**clip_metrics, **set_metrics})
     computing = find_device(device)
@@ -182,12 +187,17 @@ def _check_pair(pair: Pair) -> None:
 
 
 def _build(
-    metrics: tuple[ClipMetricName, ...], sets: tuple[SetMetricName, ...]
+    metrics: tuple[ClipMetricName | EstimatedName, ...],
+    sets: tuple[SetMetricName, ...],
+    estimators: Mapping[str, str],
 ) -> tuple[dict[str, ClipMetric], dict[str, SetMetric], dict[str, str]]:
     """Metrics on clips, metrics on all clips together, and those that can't be measured with the reason."""
-    clip_metrics, skipped = build(metrics)
+    clip_metrics, skipped = build(name for name in metrics if name not in ESTIMATED)
+    estimated = [name for name in metrics if name in ESTIMATED]
+    found, missing = build_estimated(estimated, estimators, keypoints="target", identity="source")
+    clip_metrics |= found
     set_metrics, skipped_sets = build_sets(sets)
-    skipped |= skipped_sets
+    skipped |= missing | skipped_sets
     for name, metric in list(clip_metrics.items()):
         if reason := metric.lacks(("target", "source")):
             skipped[name] = reason

@@ -5,6 +5,7 @@ from zoo.metrics.akd import AKD
 from zoo.metrics.clip_metric import ClipMetric, Need
 from zoo.metrics.csim import CSIM
 from zoo.metrics.embedding import IdentityEmbedding
+from zoo.metrics.estimated import ESTIMATED, EstimatedName, build_estimated
 from zoo.metrics.fid import FID
 from zoo.metrics.flicker import Flicker
 from zoo.metrics.flow import Farneback, FlowEstimator, MissingPackageError
@@ -29,6 +30,7 @@ __all__ = [
     "AKD",
     "CLIP_METRICS",
     "CSIM",
+    "ESTIMATED",
     "FID",
     "FVD",
     "KID",
@@ -41,6 +43,7 @@ __all__ = [
     "TOF",
     "ClipMetric",
     "ClipMetricName",
+    "EstimatedName",
     "Farneback",
     "Flicker",
     "FlowEstimator",
@@ -53,4 +56,5 @@ __all__ = [
     "TemporalLPIPS",
     "WarpingError",
     "build",
+    "build_estimated",
 ]
