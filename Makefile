@@ -9,7 +9,7 @@ DEMO := demo
 .PHONY: help weights test-weights demo test test-fast lint clean
 
 help:
-	@echo "make demo       train on synthetic people for 20 to 35 minutes, measure, write $(DEMO)/animation.mp4"
+	@echo "make demo       train on synthetic people for 5 to 35 minutes, measure, write $(DEMO)/animation.mp4"
 	@echo "make test       lint, types and the whole test suite"
 	@echo "make test-fast  the tests that take seconds"
 	@echo "make lint       ruff and mypy"
