@@ -242,7 +242,7 @@ class TestParity:
                 # Adam's first step is lr * sign(gradient): where a gradient is round-off, so is the sign
                 gradient = gradients[f"{ours}.{key}"].abs()
                 clear = gradient > 1e-4 * gradient.max() + spread[f"{ours}.{key}"]
-                assert clear.float().mean() > 0.25  # how far rounding spreads depends on the processor: 0.50 to more
+                assert clear.float().mean() > 0.4  # measured: 0.57 with AVX2's rounding, 0.497 with AVX-512's
                 close(after[ours][key][clear], expected[clear], 1e-6)
         assert trained == ({"G", "D"} if "faceGen" not in case.expected["grad_l2_norm"] else {"Gface", "Dface"})
 
