@@ -25,6 +25,8 @@ class LossWeights(TypedDict, total=False):
         mask: Keeps the foreground small: mean of the mask.
         layers: Mean absolute difference of the driving frames from the object alone, and from the background alone. Not
             part of the published method.
+        retrieval: Mean absolute difference of the driving frames from the source's own colours, looked up like its
+            appearance, where the background fails. Not part of the published method.
     """
 
     perceptual: list[float]
@@ -36,6 +38,7 @@ class LossWeights(TypedDict, total=False):
     cross: float
     mask: float
     layers: float
+    retrieval: float
 
 
 DEFAULTS: LossWeights = {
@@ -48,6 +51,7 @@ DEFAULTS: LossWeights = {
     "cross": 1,
     "mask": 0,
     "layers": 0,
+    "retrieval": 0,
 }
 """Ours, after First Order Motion's: the paper's weights aren't known to us."""
 
@@ -94,20 +98,51 @@ def layers(own: Reassembled, background: Tensor | None, driving: Tensor) -> Tens
 
     Without it the two can agree on a grey object that is half transparent everywhere: where the object shows nothing
     better than the background, nothing tells the mask where it belongs, and little of the error reaches the object.
-    Half of the object's error is counted where the background fails, in proportion to how much: there is the subject.
+    The object is judged where the background fails, in proportion to how much: there is the subject. Elsewhere it
+    would have to look up the background, for which keypoints then stand still at the border.
 
     Args:
         own: What was made of the driving frames.
-        background: (B, 3, H, W), or None.
+        background: (B, 3, H, W), or None: the object is judged everywhere.
         driving: (B, T, 3, H, W).
     """
-    of_object = (own.object - driving).abs()
+    of_object = (failing(background, driving) * (own.object - driving).abs()).mean()
+    return of_object if background is None else of_object + (background[:, None] - driving).abs().mean()
+
+
+def retrieval(own: Reassembled, background: Tensor | None, driving: Tensor) -> Tensor:
+    """Mean absolute difference of driving frames from the source's colours that attention finds for them.
+
+    The attention alone can make it small: it tells keypoints and pose embedding, without a way through the decoder,
+    what belongs to what, as the sampling correctness of flow-based methods does. Counted where the background fails.
+
+    Args:
+        own: What was made of the driving frames; with colours.
+        background: (B, 3, H, W), or None: counted everywhere.
+        driving: (B, T, 3, H, W).
+    """
+    assert own.colours is not None
+    small = resized(driving, own.colours)
+    return (resized(failing(background, driving), own.colours) * (own.colours - small).abs()).mean()
+
+
+def failing(background: Tensor | None, driving: Tensor) -> Tensor:
+    """Where and how much the background fails to be the driving frame, (B, T, 1, H, W), with mean 1; without gradient.
+
+    Args:
+        background: (B, 3, H, W); None fails everywhere.
+        driving: (B, T, 3, H, W).
+    """
     if background is None:
-        return of_object.mean()
-    of_background = (background[:, None] - driving).abs()
-    missing = of_background.detach().mean(dim=2, keepdim=True)
-    missing = missing / missing.mean().clamp(min=1e-6)
-    return ((1 + missing) / 2 * of_object).mean() + of_background.mean()
+        return torch.ones_like(driving[:, :, :1])
+    error = (background[:, None] - driving).abs().detach().mean(dim=2, keepdim=True)
+    return error / error.mean().clamp(min=1e-6)
+
+
+def resized(frames: Tensor, like: Tensor) -> Tensor:
+    """Frames (B, T, C, H, W) averaged to the size of ``like`` (..., h, w)."""
+    height, width = like.shape[-2:]
+    return F.adaptive_avg_pool2d(frames.flatten(0, 1), (height, width)).unflatten(0, frames.shape[:2])
 
 
 def ramp(epoch: float, start: float, length: float) -> float:

@@ -24,6 +24,7 @@ from zoo.methods.pose_attentive_reassembling.networks import (
     Pose,
     Reassembled,
     Reassembler,
+    Similarity,
     Sources,
     check_strides,
 )
@@ -86,7 +87,9 @@ class PoseAttentiveReassembling(AdversarialTraining):
         background_width: Channels of the background network at full resolution.
         background_max_width: Its widest level.
         background_blocks: Its levels.
-        attention_scale: Factor of the similarities, or ``rsqrt``: one over the square root of ``pose_channels``.
+        similarity: Of queries and keys: ``dot``, their dot product, or ``distance``: the nearer, the more similar. The
+            latter is no part of the published method.
+        attention_scale: Factor of the similarities, or ``rsqrt``: one over the square root of the keys' channels.
         attention_strides: Strides of the levels at which appearance is looked up, coarse to fine, each half of the one
             before. More than one is no part of the published method.
         attention_parents: Finer levels look only at the children of so many positions of the level above; None lets
@@ -137,6 +140,7 @@ class PoseAttentiveReassembling(AdversarialTraining):
         background_width: int = 32,
         background_max_width: int = 512,
         background_blocks: int = 5,
+        similarity: Similarity = "dot",
         attention_scale: AttentionScale = "rsqrt",
         attention_strides: Sequence[int] = (4,),
         attention_parents: int | None = None,
@@ -191,6 +195,7 @@ class PoseAttentiveReassembling(AdversarialTraining):
             encoder,
             keypoint_head,
             Attention(attention_scale, top_k),
+            similarity,
             attention_strides,
             pose_channels,
             appearance_channels,
@@ -201,6 +206,7 @@ class PoseAttentiveReassembling(AdversarialTraining):
             background,
             attention_parents,
             generated_frames,
+            colours=bool(weights["retrieval"]),
         )
         self.discriminator = PatchDiscriminator(
             3, discriminator_width, discriminator_max_width, discriminator_blocks, discriminator_spectral
@@ -313,6 +319,8 @@ class PoseAttentiveReassembling(AdversarialTraining):
             terms["mask"] = weights["mask"] * own.mask.mean()
         if weights["layers"]:
             terms["layers"] = weights["layers"] * losses.layers(own, rendered["background"], batch["driving"])
+        if weights["retrieval"]:
+            terms["retrieval"] = weights["retrieval"] * losses.retrieval(own, rendered["background"], batch["driving"])
         if crossed is not None:
             terms |= self._cross_losses(crossed, truth, rendered)
         return terms

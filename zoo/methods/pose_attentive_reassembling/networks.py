@@ -1,10 +1,12 @@
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
 from kornia.geometry.subpix import spatial_expectation2d, spatial_softmax2d
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from zoo.errors import OptionError
 from zoo.methods.pose_attentive_reassembling.retrieval import Attention, Memory, children
@@ -14,6 +16,9 @@ from zoo.warp import coordinate_grid, gaussian_maps, in_float32
 Background = Literal["mean", "seen", "first", "none"]
 """What the background is made of: all source frames, completed and averaged; what each of them shows of it, completed
 where none does; the first, completed; or there is no background."""
+
+Similarity = Literal["dot", "distance"]
+"""Of a query q and a key k: <q, k>, or <q, k> - |k|^2 / 2, which ranks keys by their distance from the query."""
 
 MAX_PIXELS = 2**16
 """How many pixels of source frames are encoded at once, outside training: one picture of 256 x 256, 16 of 64 x 64.
@@ -208,11 +213,11 @@ class Pose(NamedTuple):
 
     Attributes:
         keypoints: (B, T, K, 2), (x, y) in [-1, 1].
-        embeddings: (B, T, C, h, w) for each attention level, coarse to fine.
+        queries: (B, T, C, h, w) for each attention level, coarse to fine.
     """
 
     keypoints: Tensor
-    embeddings: tuple[Tensor, ...]
+    queries: tuple[Tensor, ...]
 
 
 class Sources(NamedTuple):
@@ -236,11 +241,25 @@ class Reassembled(NamedTuple):
         prediction: (B, T, 3, H, W) in [0, 1].
         object: (B, T, 3, H, W) in [0, 1]: the subject.
         mask: (B, T, 1, H, W) in [0, 1]: 1 shows the subject, 0 the background.
+        colours: (B, T, 3, h, w) in [0, 1]: of the source frames, as the finest attention level finds them; None where
+            they aren't looked up.
     """
 
     prediction: Tensor
     object: Tensor
     mask: Tensor
+    colours: Tensor | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence["Reassembled"]) -> "Reassembled":
+        """Results that follow each other in time."""
+        predictions, objects, masks, colours = zip(*parts, strict=True)
+        return cls(
+            torch.cat(predictions, dim=1),
+            torch.cat(objects, dim=1),
+            torch.cat(masks, dim=1),
+            None if colours[0] is None else torch.cat(colours, dim=1),
+        )
 
 
 class Reassembler(nn.Module):
@@ -250,6 +269,7 @@ class Reassembler(nn.Module):
         encoder: ENC.
         keypoint_head: Of the pose branch.
         attention: How appearance is looked up.
+        similarity: Of queries and keys.
         strides: At which strides it is looked up, coarse to fine, each half of the one before.
         pose_channels: C of the queries and keys.
         appearance_channels: Ca of the values, and of the decoder's residual blocks.
@@ -261,6 +281,7 @@ class Reassembler(nn.Module):
         attention_parents: Finer levels look only at the children of so many positions, those that a query weights most
             one level coarser; None lets them look everywhere.
         generated_frames: How many of the results before are looked into as well, beside the source frames.
+        colours: Look the source frames' own colours up as well, for a loss term.
     """
 
     def __init__(
@@ -268,6 +289,7 @@ class Reassembler(nn.Module):
         encoder: Encoder,
         keypoint_head: KeypointHead,
         attention: Attention,
+        similarity: Similarity,
         strides: tuple[int, ...],
         pose_channels: int,
         appearance_channels: int,
@@ -278,11 +300,13 @@ class Reassembler(nn.Module):
         background: Background,
         attention_parents: int | None,
         generated_frames: int,
+        colours: bool,
     ) -> None:
         super().__init__()
         self.encoder, self.keypoint_head, self.background_network = encoder, keypoint_head, background_network
         self.attention, self.strides, self.background = attention, strides, background
         self.attention_parents, self.generated_frames = attention_parents, generated_frames
+        self.similarity, self.colours = similarity, colours
         num_keypoints = keypoint_head.logits.out_channels
         self.pose_embeddings = nn.ModuleList(
             PoseEmbedding(num_keypoints, pose_channels, keypoint_variance, pose_coordinates) for _ in strides
@@ -301,7 +325,10 @@ class Reassembler(nn.Module):
 
     def pose(self, frames: Tensor) -> Pose:
         """Pose of frames (B, T, 3, H, W): all that is used of driving frames."""
-        return self._pose(self.encoder(frames.flatten(0, 1)), frames)
+        keypoints, embeddings = self._pose(self.encoder(frames.flatten(0, 1)), frames)
+        if self.similarity == "distance":
+            embeddings = tuple(F.pad(e, (0, 0, 0, 0, 0, 1), value=1.0) for e in embeddings)
+        return Pose(keypoints, embeddings)
 
     def remember(self, frames: Tensor) -> tuple[Tensor, Memory]:
         """Keypoints (B, N, K, 2) of frames (B, N, 3, H, W), and the frames as something to look into."""
@@ -312,12 +339,16 @@ class Reassembler(nn.Module):
     def _remember(self, frames: Tensor) -> tuple[Tensor, Memory]:
         """As :meth:`remember`, all frames at once."""
         features = self.encoder(frames.flatten(0, 1))
-        pose = self._pose(features, frames)
-        values = tuple(
-            embed(features[stride]).unflatten(0, frames.shape[:2])
-            for embed, stride in zip(self.appearance_embeddings, self.strides, strict=True)
-        )
-        return pose.keypoints, Memory(pose.embeddings, values)
+        keypoints, keys = self._pose(features, frames)
+        if self.similarity == "distance":  # <(q, 1), (k, -|k|^2 / 2)>: dot products, as attention computes them
+            keys = tuple(torch.cat([k, -k.square().sum(dim=2, keepdim=True) / 2], dim=2) for k in keys)
+        values = [embed(features[s]) for embed, s in zip(self.appearance_embeddings, self.strides, strict=True)]
+        if self.colours:
+            values = [
+                torch.cat([value, F.avg_pool2d(frames.flatten(0, 1), stride)], dim=1)
+                for value, stride in zip(values, self.strides, strict=True)
+            ]
+        return keypoints, Memory(keys, tuple(value.unflatten(0, frames.shape[:2]) for value in values))
 
     def encode_sources(self, frames: Tensor, valid: Tensor | None = None) -> Sources:
         """Computes all that depends on the source frames alone.
@@ -357,12 +388,12 @@ class Reassembler(nn.Module):
             memory = sources.memory
             if generated is not None:
                 memory = memory.followed_by(generated.biased(self.generated_bias))
-            now = Pose(pose.keypoints[:, [moment]], tuple(e[:, [moment]] for e in pose.embeddings))
+            now = Pose(pose.keypoints[:, [moment]], tuple(q[:, [moment]] for q in pose.queries))
             frames.append(self._render(memory, sources.background, now))
             with torch.no_grad():
                 _, seen = self.remember(frames[-1].prediction)
             generated = seen if generated is None else generated.followed_by(seen).last(self.generated_frames)
-        return Reassembled(*(torch.cat(parts, dim=1) for parts in zip(*frames, strict=True))), generated
+        return Reassembled.joined(frames), generated
 
     def looked_at(self, memory: Memory, pose: Pose, points: Tensor, level: int = 0) -> Tensor:
         """Where queries look.
@@ -376,7 +407,7 @@ class Reassembler(nn.Module):
         Returns:
             (B, T, Q, N, h, w), at least 0, with sum 1 for each query.
         """
-        queries = pose.embeddings[level]  # B, T, C, h, w
+        queries = pose.queries[level]  # B, T, C, h, w
         last = points.new_tensor([queries.shape[-1] - 1, queries.shape[-2] - 1])
         nearest = ((points + 1) / 2 * last).round().clamp(min=torch.zeros_like(last), max=last).long()
         column, row = nearest.unbind(-1)
@@ -385,14 +416,14 @@ class Reassembler(nn.Module):
         maps = self.attention.weights(chosen.flatten(1, 2), memory.keys[level], memory.bias)
         return maps.unflatten(1, chosen.shape[1:3])
 
-    def _pose(self, features: dict[int, Tensor], frames: Tensor) -> Pose:
-        """Pose of frames (B, T, 3, H, W) from their features, each (B x T, ...)."""
+    def _pose(self, features: dict[int, Tensor], frames: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Keypoints and pose embeddings of frames (B, T, 3, H, W) from their features, each (B x T, ...)."""
         keypoints = self.keypoint_head(features[self.encoder.stride])
         embeddings = tuple(
             embed(keypoints, *features[stride].shape[-2:]).unflatten(0, frames.shape[:2])
             for embed, stride in zip(self.pose_embeddings, self.strides, strict=True)
         )
-        return Pose(keypoints.unflatten(0, frames.shape[:2]), embeddings)
+        return keypoints.unflatten(0, frames.shape[:2]), embeddings
 
     def _complete_background(self, frames: Tensor, valid: Tensor | None) -> Tensor | None:
         if self.background_network is None:
@@ -422,7 +453,7 @@ class Reassembler(nn.Module):
         """T frames that don't depend on each other."""
         retrieved: list[Tensor] = []
         parents: Tensor | None = None  # B, T, h, w, M: what the level above looked at most
-        for queries, keys, values in zip(pose.embeddings, memory.keys, memory.values, strict=True):
+        for queries, keys, values in zip(pose.queries, memory.keys, memory.values, strict=True):
             candidates = None
             if parents is not None:
                 height, width = keys.shape[-2] // 2, keys.shape[-1] // 2
@@ -431,9 +462,13 @@ class Reassembler(nn.Module):
             if self.attention_parents is not None and len(retrieved) < len(self.strides):
                 parents = self.attention.strongest(queries, keys, memory.bias, candidates, self.attention_parents)
         clips = pose.keypoints.shape[:2]
+        colours = None
+        if self.colours:
+            colours = retrieved[-1][:, -3:].unflatten(0, clips)
+            retrieved = [found[:, :-3] for found in retrieved]
         foreground, mask = (x.unflatten(0, clips) for x in self.decoder(retrieved))
         prediction = foreground if background is None else compose(mask, foreground, background[:, None])
-        return Reassembled(prediction, foreground, mask)
+        return Reassembled(prediction, foreground, mask, colours)
 
 
 def check_strides(strides: tuple[int, ...]) -> None:

@@ -185,8 +185,11 @@ class Attention:
         """What queries (B, Q, C) retrieve from values (B, L, Ca), as (B, Q, Ca)."""
         if candidates is None and self.top_k is None:
             mask = None if bias is None else bias[:, None, None].to(queries.dtype).expand(-1, 1, queries.shape[1], -1)
-            one_head = queries[:, None], keys[:, None], values[:, None]  # fused kernels expect the dimension
-            return F.scaled_dot_product_attention(*one_head, attn_mask=mask, scale=self._factor(keys))[:, 0]
+            channels = max(keys.shape[-1], values.shape[-1])
+            # Fused kernels expect the dimension of heads, and as many channels everywhere.
+            query, key, value = (F.pad(x, (0, channels - x.shape[-1]))[:, None] for x in (queries, keys, values))
+            found = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=self._factor(keys))
+            return found[:, 0, :, : values.shape[-1]]
         weights = self._logits(queries, candidates, keys, bias).softmax(-1).to(values.dtype)
         if candidates is None:
             return weights @ values
