@@ -17,7 +17,7 @@ from zoo.batch import Batch
 from zoo.cli import main
 from zoo.data import VideoDataModule
 from zoo.errors import OptionError
-from zoo.methods.pose_attentive_reassembling import PoseAttentiveReassembling, networks, retrieval
+from zoo.methods.pose_attentive_reassembling import PoseAttentiveReassembling, losses, networks, retrieval
 from zoo.methods.pose_attentive_reassembling.losses import layers, ramp
 from zoo.methods.pose_attentive_reassembling.networks import Reassembled, compose, expected_positions
 from zoo.methods.pose_attentive_reassembling.retrieval import Attention, Memory, children
@@ -28,6 +28,7 @@ from zoo.weights import save_weights
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "pose_attentive_reassembling"
 TINY = yaml.safe_load((CONFIGS / "tiny.yaml").read_text())
+WEIGHTS = TINY["model"]["init_args"]["loss_weights"]
 
 
 def close(ours, expected, atol=1e-5):
@@ -277,6 +278,7 @@ EXTENSIONS = {
     "three levels, restricted": {"attention_strides": (8, 4, 2), "attention_parents": 3},
     "top k": {"top_k": 7},
     "coordinates": {"pose_coordinates": True},
+    "by distance, with colours": {"similarity": "distance", "loss_weights": WEIGHTS | {"retrieval": 1}},
     "generated frames": {"generated_frames": 2},
     "first background": {"background": "first"},
     "seen background": {"background": "seen"},
@@ -404,6 +406,7 @@ class TestExtensions:
             "top_k": None,
             "pose_coordinates": False,
             "generated_frames": 0,
+            "similarity": "dot",
         }
         assert {name: defaults[name] for name in off} == off
 
@@ -416,6 +419,39 @@ class TestExtensions:
         assert torch.equal(reassembled(method, sources, driving), before)
         shaken(method)
         assert (reassembled(method, sources, driving) - before).abs().max() > 1e-4
+
+    def test_by_distance_the_nearest_pose_is_looked_at_most(self):
+        """Against distances that are computed one by one."""
+        method = shaken(small(similarity="distance"))
+        generator = method.generator
+        sources, driving = generator.encode_sources(frames(1, 2)), generator.pose(frames(1, 1, seed=1))
+        point = torch.tensor([[0.2, -0.3]]).expand(1, 1, -1, -1)
+        maps = generator.looked_at(sources.memory, driving, point)[0, 0, 0]  # N, h, w
+        keys, queries = sources.memory.keys[0][0, :, :-1], driving.queries[0][0, 0, :-1]
+        height, width = queries.shape[-2:]
+        query = queries[:, round(0.35 * (height - 1)), round(0.6 * (width - 1))]
+        distances = (keys - query[:, None, None]).square().sum(1)
+        factor = 1 / math.sqrt(len(query) + 1)
+        close(maps.flatten(), (-factor / 2 * distances.flatten()).softmax(0))
+        assert maps.argmax() == distances.argmin()
+
+    def test_colours_of_the_source_itself(self):
+        """Poses that are told apart sharply find their own place, and with it its colour."""
+        method = shaken(
+            small(
+                similarity="distance",
+                attention_scale=1e4,
+                pose_coordinates=True,
+                loss_weights=WEIGHTS | {"retrieval": 1},
+            )
+        )
+        generator, pictures = method.generator, frames(1, 1)
+        own, _ = generator.reassemble(generator.encode_sources(pictures), generator.pose(pictures))
+        small_picture = F.avg_pool2d(pictures[0], 4)
+        assert own.colours.shape == (1, 1, 3, 8, 12)
+        close(own.colours[0], small_picture, atol=0.02)
+        retrieved = losses.retrieval(own, None, pictures)
+        close(retrieved, (own.colours[0] - small_picture).abs().mean())
 
     def test_parents_that_are_all_positions_restrict_nothing(self):
         sources, driving = frames(2, 2), frames(2, 2, seed=1)
@@ -578,8 +614,8 @@ class TestTraining:
         assert not any("cross" in name for name in logged)
 
     def test_cross_terms_carry_their_weight(self, tmp_path):
-        off_by_default = {"reconstruction": 3, "mask": 2, "layers": 4}
-        method = recorder(loss_weights=TINY["model"]["init_args"]["loss_weights"] | off_by_default)
+        off_by_default = {"reconstruction": 3, "mask": 2, "layers": 4, "retrieval": 5}
+        method = recorder(loss_weights=WEIGHTS | off_by_default)
         fit(method, tmp_path, steps=1)
         method.eval()  # spectral norms stand still
         batch, rendered = method.steps[0]
@@ -592,8 +628,8 @@ class TestTraining:
 
     def test_the_terms_are_those_of_the_specification(self, tmp_path):
         """Written out once more, from the pictures that were rendered."""
-        off_by_default = {"reconstruction": 3, "mask": 2, "layers": 4}
-        method = recorder(loss_weights=TINY["model"]["init_args"]["loss_weights"] | off_by_default)
+        off_by_default = {"reconstruction": 3, "mask": 2, "layers": 4, "retrieval": 5}
+        method = recorder(loss_weights=WEIGHTS | off_by_default)
         fit(method, tmp_path, steps=1)
         method.eval()  # spectral norms stand still
         batch, rendered = method.steps[0]
@@ -607,10 +643,12 @@ class TestTraining:
         pairs = zip(fake_features, true_features, strict=True)
         foreground, background = rendered["own"].object[:, 0], rendered["background"]
         missing = (background - truth).abs().mean(1, keepdim=True)
-        of_object = ((foreground - truth).abs() * (0.5 + 0.5 * missing / missing.mean())).mean()
+        of_object = ((foreground - truth).abs() * missing / missing.mean()).mean()
+        colours, there = rendered["own"].colours[:, 0], F.avg_pool2d(missing / missing.mean(), 4)
         expected = {
             "mask": 2 * rendered["own"].mask.mean(),
             "layers": 4 * (of_object + missing.mean()),
+            "retrieval": 5 * (there * (colours - F.avg_pool2d(truth, 4)).abs()).mean(),
             "perceptual": perceptual(fake, truth),
             "reconstruction": 3 * (fake - truth).abs().mean(),
             "gen_gan": ((fake_verdict - 1) ** 2).mean(),
@@ -643,7 +681,7 @@ class TestTraining:
         assert of_mask is None
         close(of_background.abs(), torch.full_like(background, 1 / background.numel()))
         missing = (background[:, None] - driving).abs().mean(2, keepdim=True)
-        weight = (1 + missing / missing.mean()) / 2
+        weight = missing / missing.mean()
         close(of_object.abs() * driving.numel(), weight.expand_as(of_object))
 
     def test_without_background_the_object_is_judged_everywhere(self):
@@ -719,7 +757,7 @@ class TestAttentionMaps:
         maps = method.attention_maps(state, points)
         assert maps.shape == (2, 2, 3, 3, 8, 12)
         torch.testing.assert_close(maps.sum((3, 4, 5)), torch.ones(2, 2, 3))
-        queries = state.pose.embeddings[0]
+        queries = state.pose.queries[0]
         # x = 0.1 of 12 columns is column 6.05, y = -0.4 of 8 rows is row 2.1
         for number, (row, column) in enumerate([(0, 0), (7, 11), (2, 6)]):
             query = queries[..., row, column]  # B, T, C
