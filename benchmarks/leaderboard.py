@@ -83,7 +83,7 @@ def render(
 def read_boards(
     results: Path, hashes: Mapping[str, str] | None = None, published: Path = PUBLISHED
 ) -> tuple[list[Board], list[str]]:
-    """The tables of a folder of results, and what was left out of them, a line each.
+    """The tables of a folder of results, those of most methods first, and what was left out of them, a line each.
 
     Results that were taken under another hash than their protocol has now belong to another table, and are left out; so
     are folders that no protocol is called after.
@@ -107,7 +107,7 @@ def read_boards(
         left_out += stale
         if current:
             boards.append(build_board(current, reported, stale))
-    return boards, left_out
+    return sorted(boards, key=lambda board: (-len(board.entries), board.name)), left_out
 
 
 def overview(board: Board, methods: Sequence[str] = ()) -> str:

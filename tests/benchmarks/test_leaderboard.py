@@ -321,6 +321,13 @@ def test_a_broken_result_is_an_error_that_names_it(results):
         read_boards(results, {PROTOCOL: HASH})
 
 
+def test_tables_of_most_methods_come_first():
+    boards, _ = read_boards(RESULTS)
+    rows = [len(board.entries) for board in boards]
+    assert rows == sorted(rows, reverse=True)
+    assert rows[0] > rows[-1]
+
+
 def test_the_committed_tables_are_what_the_committed_results_say():
     boards, _ = read_boards(RESULTS)
     remedy = "run `python -m benchmarks render`"
