@@ -98,8 +98,8 @@ def layers(own: Reassembled, background: Tensor | None, driving: Tensor) -> Tens
 
     Without it the two can agree on a grey object that is half transparent everywhere: where the object shows nothing
     better than the background, nothing tells the mask where it belongs, and little of the error reaches the object.
-    The object is judged where the background fails, in proportion to how much: there is the subject. Elsewhere it
-    would have to look up the background, for which keypoints then stand still at the border.
+    The object is judged where the background fails, in proportion to how much: there is the subject. Elsewhere the
+    background shows, and what the object is doesn't matter.
 
     Args:
         own: What was made of the driving frames.
