@@ -517,6 +517,18 @@ class TestOptions:
             small(**arguments)
 
 
+@pytest.mark.parametrize(("both", "expected"), [(False, 3 * 0.7), (True, 3 * 0.45)])
+def test_reconstruction_is_of_the_second_frame_or_of_both(both, expected):
+    weights = {"reconstruction": 3, "gan": 0, "feature_matching": 0, "perceptual": 0}
+    method = small(loss_weights=weights, reconstruct_first=both)
+    frames = torch.zeros(2, 2, 3, *SIZE)
+    generated = torch.tensor([0.2, 0.7])[:, None, None, None].expand_as(frames)
+    rendered = {"figures": frames, "frames": frames, "generated": generated, "boxes": None}
+    terms = method.losses("generator", {}, rendered)
+    assert terms.keys() == {"reconstruction"}
+    assert terms["reconstruction"].item() == pytest.approx(expected)
+
+
 def test_the_ablation_recipe_switches_off_one_module_and_nothing_else():
     full, ablated = (
         yaml.safe_load((CONFIGS / f"{name}.yaml").read_text()) for name in ("synthetic-64", "synthetic-64-no-smoothing")

@@ -21,7 +21,8 @@ class LossWeights(TypedDict, total=False):
         gan: The temporal discriminator's verdict on two frames.
         feature_matching: Distance of its features.
         perceptual: Perceptual distance of the frames, the mean over both.
-        reconstruction: Mean absolute difference of the last frame; an option of the official code, off as published.
+        reconstruction: Mean absolute difference of the last frame, or of both; an option of the official code, off as
+            published.
         face_gan: The face discriminator's verdict, the mean over both frames.
         face_perceptual: Perceptual distance of the faces, the mean over both frames.
     """
@@ -59,6 +60,7 @@ def generator_terms(
     figures: Tensor,
     frames: Tensor,
     generated: Tensor,
+    reconstruct_first: bool,
 ) -> dict[str, Tensor]:
     """Weighted terms of whole frames; figures, true and generated frames are (B, T, 3, H, W)."""
     terms = {}
@@ -73,8 +75,9 @@ def generator_terms(
     if weights["perceptual"]:
         distance = perceptual(generated.flatten(0, 1), frames.flatten(0, 1))
         terms["perceptual"] = weights["perceptual"] * distance
-    if weights["reconstruction"]:  # Official: of the second frame alone
-        terms["reconstruction"] = weights["reconstruction"] * F.l1_loss(generated[:, -1], frames[:, -1])
+    if weights["reconstruction"]:
+        compared = slice(None) if reconstruct_first else slice(-1, None)  # Official: the second frame alone
+        terms["reconstruction"] = weights["reconstruction"] * F.l1_loss(generated[:, compared], frames[:, compared])
     return terms
 
 

@@ -80,6 +80,8 @@ class EverybodyDanceNow(AdversarialTraining):
         face_discriminator_width: Channels of the face discriminator's first block.
         perceptual: Perceptual network: ``vgg19`` as published, or the cheaper ``vgg16`` or ``alexnet``.
         loss_weights: Weights of the generators' terms; those not named keep the published value.
+        reconstruct_first: The term ``reconstruction`` compares both frames, not only the second one: at the start of a
+            clip it is the first that is shown. Not part of the official code.
         generator_steps: Optimiser steps of the body generator with the same gradient: 2 as in the official code, 1 as
             in the paper.
         learning_rate: Adam's.
@@ -120,6 +122,7 @@ class EverybodyDanceNow(AdversarialTraining):
         face_discriminator_width: int = 64,
         perceptual: FeatureNetworkName = "vgg19",
         loss_weights: LossWeights | None = None,
+        reconstruct_first: bool = False,
         generator_steps: int = 2,
         learning_rate: float = 2e-4,
         constant_epochs: int = 100,
@@ -292,7 +295,8 @@ class EverybodyDanceNow(AdversarialTraining):
         figures, frames, generated = rendered["figures"], rendered["frames"], rendered["generated"]
         boxes, weights, perceptual = rendered["boxes"], self.weights, self.perceptual_loss
         if phase == "generator":
-            terms = losses.generator_terms(weights, self.discriminator, perceptual, figures, frames, generated)
+            both = self.hparams["reconstruct_first"]
+            terms = losses.generator_terms(weights, self.discriminator, perceptual, figures, frames, generated, both)
             if self.face_discriminator is not None:
                 terms |= losses.face_generator_terms(
                     weights, self.face_discriminator, perceptual, figures, frames, generated, boxes
