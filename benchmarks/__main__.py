@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--data", type=Path, help="the folder of the folders of real clips; default: ZOO_DATA")
     run.add_argument("--output", type=Path, default=RESULTS, help=f"folder of results (default: {RESULTS.name}/)")
     run.add_argument("--work", type=Path, default=Path("runs/benchmarks"), help="folder of trainings and videos")
-    run.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    run.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
     run.add_argument("--machine", help="part of the results' names; default: the processor or graphics card")
     run.add_argument("--only", metavar="I/N", help="the I-th of N parts of the runs, for job arrays")
     run.add_argument("--ray", metavar="ADDRESS", help="run on this Ray cluster")

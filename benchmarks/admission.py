@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from benchmarks import protocol
-from benchmarks.export import clip_name
 from benchmarks.schema import ClipRow, Result, read_result, validate
 from benchmarks.statistics import mean_interval
-from zoo.data.walk import VIDEO_SUFFIXES
+from zoo.data.walk import without_suffix
 from zoo.errors import FileError, OptionError
+from zoo.measurement import clip_name
 from zoo.report import write_json
 
 TOLERANCE = 0.02
@@ -103,8 +103,7 @@ def _names(row: ClipRow) -> list[str]:
     """How the files of a clip may be called, without their ending."""
     names = [clip_name(dict(row))]
     if row["source"] == row["clip"] and not row["source_frame"]:
-        clip = Path(row["clip"])
-        names.append((clip.with_suffix("") if clip.suffix.lower() in VIDEO_SUFFIXES else clip).as_posix())
+        names.append(without_suffix(Path(row["clip"])).as_posix())
     return names
 
 

@@ -1,6 +1,7 @@
 """Animating a protocol's clips and measuring them; a clip on which the method fails doesn't end it."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +19,8 @@ from benchmarks.statistics import mean_interval
 from zoo.base import AnimationModule
 from zoo.batch import Batch, truth
 from zoo.data import VideoDataModule
-from zoo.measurement import Measurement, check_prediction, describe, set_value
+from zoo.framing import to_bytes
+from zoo.measurement import Measurement, check_prediction, clip_name, describe, set_value
 from zoo.metrics.clip_metric import check_pictures
 from zoo.report import Row, totals
 from zoo.video import VideoWriter
@@ -109,7 +111,8 @@ def _summed_up(measurement: Measurement, measures: Measures, failed: list[Row], 
     skipped = measures.skipped | measurement.unmeasured(measured)
     names = [name for name in measures.clips if name not in skipped]
     rows = sorted([*measured, *failed], key=lambda row: (row["clip"], row["source"], row["source_frame"]))
-    values = {name: [row[name] for row in measured if row[name] == row[name]] for name in names}  # without NaN
+    found = {name: [row.get(name, math.nan) for row in measured] for name in names}  # some clips have no true frames
+    values = {name: [value for value in values if not math.isnan(value)] for name, values in found.items()}
     return {
         "expected": len(rows),
         "measured": len(measured),
@@ -132,16 +135,11 @@ def _fingerprint(batch: Batch) -> bytes:
     """SHA-256 over names and pictures of a batch, in bytes as they were read."""
     digest = hashlib.sha256(f"{batch['source_clip']} {batch['driving_clip']} {batch['frame'].tolist()}".encode())
     for frames in (batch["source"], batch["driving"], truth(batch)):
-        digest.update(_bytes(frames).numpy().tobytes())
+        digest.update(to_bytes(frames).numpy().tobytes())
     return digest.digest()
 
 
 def _write_film(folder: Path, batch: Batch, prediction: Tensor) -> None:
-    name = f"{batch['source_clip'][0]}--{batch['driving_clip'][0]}".replace("/", "_")
     fps = Fraction(float(batch["fps"][0])).limit_denominator(1001)
-    with VideoWriter(folder / f"{name}.mp4", fps) as writer:
-        writer.write(_bytes(prediction[0]).cpu())
-
-
-def _bytes(frames: Tensor) -> Tensor:
-    return (frames * 255).round().to(torch.uint8)
+    with VideoWriter(folder / f"{clip_name(describe(batch, 0))}.mp4", fps) as writer:
+        writer.write(to_bytes(prediction[0]).cpu())

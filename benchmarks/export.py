@@ -10,8 +10,7 @@ from zoo.batch import truth
 from zoo.data import VideoDataModule
 from zoo.errors import FileError
 from zoo.framing import to_bytes
-from zoo.measurement import describe, knows_truth
-from zoo.report import Row
+from zoo.measurement import clip_name, describe, knows_truth
 from zoo.video import write_image
 
 
@@ -46,14 +45,6 @@ def export(protocol: Protocol, output: Path, root: Path | None = None) -> list[s
         _write_frames(output / "driving" / name, batch["driving"][0])
         _write_frames(output / "target" / name, truth(batch)[0])
     return names
-
-
-def clip_name(row: Row) -> str:
-    """How the files of a clip are called: ``<source>--<clip>``, and the source's frame where it isn't the first."""
-    name = f"{row['source']}--{row['clip']}"
-    if row["source_frame"]:
-        name += f"--{row['source_frame']:06d}"
-    return name.replace("/", "_")
 
 
 def _write_frames(folder: Path, frames: Tensor) -> None:

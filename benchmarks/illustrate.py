@@ -9,6 +9,7 @@ from benchmarks.board import ORDER_BY
 from benchmarks.replay import Replay, replay
 from benchmarks.schema import Result
 from zoo.batch import truth
+from zoo.framing import to_bytes
 from zoo.video import grid, magnify, side_by_side, write_image
 from zoo.weights.reference import METHODS
 
@@ -60,4 +61,4 @@ def _frames(replayed: Replay) -> Tensor:
 
 
 def _large(pictures: Tensor) -> list[Tensor]:
-    return list(magnify((255 * pictures).round().clamp(0, 255).byte(), MAGNIFICATION))
+    return list(magnify(to_bytes(pictures), MAGNIFICATION))

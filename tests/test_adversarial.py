@@ -3,11 +3,13 @@
 import pytest
 import torch
 from lightning import Callback, Trainer
+from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
 from torch.utils.data import DataLoader
 
 from zoo.adversarial import AdversarialTraining, Phase
 from zoo.batch import Batch
+from zoo.errors import OptionError
 
 BATCHES = [
     Batch(source=torch.rand(4, 1, 3, 8, 8, generator=g), driving=torch.rand(4, 1, 3, 8, 8, generator=g))
@@ -52,7 +54,7 @@ def judge_losses(judge, prediction, truth):
     return {"gan": ((1 - judge(truth)) ** 2).mean() + (judge(prediction.detach()) ** 2).mean()}
 
 
-def train(method, callbacks=()):
+def train(method, callbacks=(), **options):
     trainer = Trainer(
         max_epochs=1,
         accelerator="cpu",
@@ -62,6 +64,7 @@ def train(method, callbacks=()):
         enable_model_summary=False,
         limit_val_batches=0,
         callbacks=list(callbacks),
+        **options,
     )
     trainer.fit(method, DataLoader(BATCHES, batch_size=None))
     return trainer
@@ -96,6 +99,16 @@ def test_equals_a_loop_written_by_hand(order, options):
     expected = by_hand(TinyGan(order, **options), order, **options).state_dict()
     for key, tensor in ours.state_dict().items():
         assert torch.equal(tensor, expected[key]), key
+
+
+@pytest.mark.parametrize(("options", "refused"), [({"steps": 2}, True), ({"clip": 1.0}, True), ({}, False)], ids=str)
+def test_scaled_gradients_are_neither_clipped_nor_used_twice(options, refused):
+    half = MixedPrecision("16-mixed", "cpu")
+    if refused:
+        with pytest.raises(OptionError, match=r"TinyGan can't be trained in 16-mixed.* bf16-mixed"):
+            train(TinyGan(**options), plugins=half)
+    else:
+        assert train(TinyGan(**options), plugins=half).global_step == len(BATCHES)
 
 
 @pytest.mark.parametrize("options", [{}, {"steps": 2}, {"skip": ("painter",)}], ids=str)

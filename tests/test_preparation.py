@@ -15,7 +15,7 @@ from zoo.data.sidecar import SideCar
 from zoo.errors import OptionError, ZooError
 from zoo.pose import BODY_18, draw_surface
 from zoo.preparation import prepare
-from zoo.video import VideoWriter, probe, write_image
+from zoo.video import VideoWriter, iter_frames, probe, write_image
 
 FRAMES, HEIGHT, WIDTH = 12, 48, 64
 BACK_END = '''
@@ -82,6 +82,19 @@ def test_poses_are_written_where_the_data_module_reads_them(tmp_path, back_end, 
     overlay = probe(tmp_path / "pose_overlays" / "deep" / "b.mp4")
     assert (overlay.frames, overlay.height, overlay.width) == (FRAMES, HEIGHT, WIDTH)
     assert not [path for path in clips.rglob("*") if path.name.startswith(".")]
+
+
+def test_a_folder_of_frames_is_one_clip_and_a_folder_of_pictures_is_not(tmp_path, back_end, capsys):
+    write_clip(tmp_path / "a.mp4")
+    for number, frame in enumerate(iter_frames(probe(tmp_path / "a.mp4"))):
+        write_image(tmp_path / "walk.1" / f"{number:04d}.png", frame)
+        write_image(tmp_path / "people" / f"{'abcdefghijklmnopqrst'[number]}.png", frame)
+    prepare([str(tmp_path / "walk.1")], pose=True, estimator=back_end, overlay=None)
+    assert "walk.1: 12 frames" in capsys.readouterr().out
+    prepare([str(tmp_path / "a.mp4")], pose=True, estimator=back_end, overlay=None)
+    torch.testing.assert_close(track(tmp_path / "walk.1.mp4"), track(tmp_path / "a.mp4"))
+    prepare([str(tmp_path / "people")], pose=True, estimator=back_end, overlay=None)
+    assert len(list((tmp_path / "people").glob("*_pose.npz"))) == FRAMES
 
 
 def test_joints_that_the_estimator_never_finds_are_refused_at_once(tmp_path, back_end):

@@ -121,6 +121,17 @@ def test_the_source_decides_what_moves_and_is_the_baseline(folders):
     assert result["source"] == "source"
 
 
+def test_a_source_as_large_as_its_target_is_no_strip(tmp_path):
+    wide = torch.cat([frames(0), frames(1)], dim=-1)
+    for folder in ("target", "prediction"):
+        write_pictures(tmp_path / folder / "a", wide)
+    (tmp_path / "source").mkdir()
+    write_image(tmp_path / "source" / "a.png", wide[4])
+    (pair,) = find_pairs(tmp_path / "prediction", tmp_path / "target", tmp_path / "source")
+    assert (pair.source.frames, pair.source.height, pair.source.width) == (1, 32, 64)
+    assert (pair.target.frames, pair.target.width) == (9, 64)
+
+
 def test_videos_of_any_format_are_paired_by_name(tmp_path):
     write_video(tmp_path / "target" / "ada" / "1.mp4", frames(0))
     write_video(tmp_path / "prediction" / "ada" / "1.webm", frames(0))

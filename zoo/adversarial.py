@@ -10,6 +10,7 @@ from torch import Tensor
 
 from zoo.base import AnimationModule
 from zoo.batch import Batch
+from zoo.errors import OptionError
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,17 @@ class AdversarialTraining(AnimationModule):
         self.log_dict({f"train/{phase.name}/{name}": term.detach() for name, term in terms.items()}, batch_size=size)
 
     def on_train_start(self) -> None:
-        """Steps the schedulers up to the epoch that a checkpoint is resumed in; it may be from that epoch's eve."""
+        """Steps the schedulers up to the epoch that a checkpoint is resumed in; it may be from that epoch's eve.
+
+        Raises:
+            OptionError: Gradients are scaled, which neither clipping nor a second step with the same ones allows for.
+        """
+        scaled = self.trainer.precision == "16-mixed"
+        if scaled and any(phase.steps > 1 or phase.clip is not None for phase in self.phases):
+            raise OptionError(
+                f"{type(self).__name__} can't be trained in 16-mixed, which scales gradients and unscales them at "
+                "every optimiser step; set `trainer.precision: bf16-mixed` or 32-true"
+            )
         self._step_schedulers()
 
     def on_train_epoch_start(self) -> None:

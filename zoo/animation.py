@@ -97,7 +97,7 @@ def animate(
         audio: Whose sound is copied: the driving clip's, the source clip's, or none. Gifs are silent.
         source_frames: How many frames, spread evenly over it, are taken of each source clip by methods that look at
             several pictures.
-        device: Where to compute: ``auto`` takes an accelerator where there is one; or ``cpu``, ``cuda:1``, ``mps``.
+        device: Where to compute: ``auto`` takes a graphics card where there is one; or ``cpu``, ``cuda:1``.
         method: The method that the weights belong to, where their file doesn't say it: a name, or
             my_package.MyMethod for one that doesn't come with the zoo.
 
@@ -364,14 +364,16 @@ def _check_output(output: FileName, inputs: Sequence[FileName]) -> Path:
 
 
 def find_device(name: str) -> torch.device:
-    """The device of that name; ``auto`` is an accelerator where there is one.
+    """The device of that name; ``auto`` is an accelerator where there is one that knows double precision.
+
+    Apple's (``mps``) doesn't, in which poses are drawn, surface maps warped and metrics summed.
 
     Raises:
         ZooError: It can't be used.
     """
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        return accelerator or torch.device("cpu")
+        return accelerator if accelerator and accelerator.type != "mps" else torch.device("cpu")
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:  # torch's own words for unknown, absent and not built in

@@ -17,7 +17,8 @@ from zoo import video
 from zoo.base import AnimationModule
 from zoo.batch import Batch, truth
 from zoo.data import VideoDataModule
-from zoo.measurement import Measurement, SetMetricName, build_sets, check_prediction
+from zoo.framing import to_bytes
+from zoo.measurement import Measurement, SetMetricName, build_sets, check_prediction, clip_name, describe
 from zoo.metrics import ClipMetric, ClipMetricName, build
 from zoo.metrics.feature_sets import SetMetric
 from zoo.report import Row, machine, print_comparison, sha256_of, totals, versions, write_json
@@ -70,6 +71,9 @@ class Evaluator(Callback):
         self._baseline = None
         self._metrics, self.skipped = build(self.names)
         self._sets, without_weights = build_sets(self.set_names if stage == "test" else ())
+        if trainer.world_size > 1:  # features are gathered, which NCCL does between graphics cards alone
+            for metric in self._sets.values():
+                metric.to(trainer.strategy.root_device)
         self.skipped |= without_weights
         for name, reason in self.skipped.items():
             rank_zero_warn(f"{name} is skipped: {reason}")
@@ -202,7 +206,7 @@ class Evaluator(Callback):
     @torch.no_grad()
     def _show(self, pl_module: LightningModule, prediction: Tensor, batch: Batch) -> None:
         if not self._grid and isinstance(pl_module, AnimationModule):
-            self._explained = {name: _as_bytes(picture) for name, picture in pl_module.pictures(batch).items()}
+            self._explained = {name: to_bytes(picture).cpu() for name, picture in pl_module.pictures(batch).items()}
         for clip in range(min(len(prediction), self.samples - len(self._grid))):
             block = _sample(batch["source"][clip, 0], batch["driving"][clip], prediction[clip], truth(batch)[clip])
             if not self._grid or block.shape == self._grid[0].shape:
@@ -248,12 +252,10 @@ class PredictionWriter(BasePredictionWriter):
         for clip, frames in enumerate(prediction):
             if "valid" in batch and not batch["valid"][clip]:
                 continue
-            name = f"{batch['source_clip'][clip]}--{batch['driving_clip'][clip]}"
-            if first := int(batch["source_frame"][clip]):
-                name += f"--{first:06d}"
+            name = clip_name(describe(batch, clip))
             fps = Fraction(float(batch["fps"][clip])).limit_denominator(1001)
-            with video.VideoWriter(folder / f"{name.replace('/', '_')}.mp4", fps) as writer:
-                writer.write(_as_bytes(frames))
+            with video.VideoWriter(folder / f"{name}.mp4", fps) as writer:
+                writer.write(to_bytes(frames).cpu())
 
 
 def log_picture(logger: Logger, name: str, picture: Tensor, step: int) -> None:
@@ -275,7 +277,7 @@ def _sample(source: Tensor, driving: Tensor, prediction: Tensor, expected: Tenso
     """A few rows of source | driving | prediction | truth, (3, rows * H, 4 * W) in bytes."""
     moments = torch.linspace(0, len(prediction) - 1, min(FRAMES_SHOWN, len(prediction))).round().long().tolist()
     rows = [torch.cat([source, driving[m], prediction[m], expected[m]], dim=2) for m in moments]
-    return _as_bytes(torch.cat(rows, dim=1))
+    return to_bytes(torch.cat(rows, dim=1)).cpu()
 
 
 def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -301,8 +303,3 @@ def _steps(checkpoint: str | Path | None) -> int | None:
     if not checkpoint:
         return None
     return torch.load(checkpoint, weights_only=True, map_location="meta")["global_step"]
-
-
-def _as_bytes(pictures: Tensor) -> Tensor:
-    """Pictures in [0, 1] as uint8 on the CPU, rounded half to even."""
-    return (pictures.float() * 255).round().clamp(0, 255).to(torch.uint8).cpu()

@@ -110,7 +110,7 @@ class Framing:
 
 def to_bytes(picture: Tensor) -> Tensor:
     """Values in [0, 1] as uint8."""
-    return (picture * 255).round().clamp(0, 255).to(torch.uint8)
+    return (picture.float() * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def _resize(picture: Tensor, size: tuple[int, int]) -> Tensor:

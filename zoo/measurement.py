@@ -138,6 +138,14 @@ def describe(batch: Batch, clip: int) -> Row:
     return row
 
 
+def clip_name(row: Row) -> str:
+    """How the files of a clip are called: ``<source>--<clip>``, and the source's frame where it isn't the first."""
+    name = f"{row['source']}--{row['clip']}"
+    if row["source_frame"]:
+        name += f"--{row['source_frame']:06d}"
+    return name.replace("/", "_")
+
+
 def check_prediction(prediction: object, batch: Batch) -> Tensor:
     """The prediction, if it is one.
 

@@ -1,12 +1,15 @@
 """``zoo prepare``: raw videos become a folder of clips, and clips get poses and surface maps beside them."""
 
 import uuid
-from collections.abc import Callable, Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import numpy as np
 import torch
+from numpy.lib import format as npy
 from torch import Tensor
 from tqdm import tqdm
 
@@ -17,23 +20,23 @@ from zoo.conditions import (
     check_finds,
     clean_track,
     estimate_track,
+    iter_surface_pictures,
     load_estimator,
     load_surface_estimator,
     missing_rates,
-    read_surface_pictures,
 )
 from zoo.data.cache import ByteCache
 from zoo.data.errors import DataError
 from zoo.data.fitting import Policy
 from zoo.data.prepare import prepare as cut_clips
 from zoo.data.sidecar import SideCar, sidecar_path
-from zoo.data.walk import find_clips
+from zoo.data.walk import find_clips, is_frame_sequence, without_suffix
 from zoo.errors import FileError, OptionError, ZooError
 from zoo.pose import SKELETONS, SURFACE_PARTS, Skeleton, draw_figure, draw_surface, to_units
 from zoo.video import VideoInfo, VideoWriter, iter_frames, probe
 
 _TOLD_MISSING = 0.01  # joints that are missing in fewer frames are not worth a word
-_OVERLAY_FRAMES = 16  # drawn at once
+_DRAWN_FRAMES = 16  # drawn at once
 
 
 def prepare(
@@ -125,12 +128,12 @@ def prepare(
 
 
 def _clips(paths: Sequence[Path], overlays: Path | None) -> dict[str, Path]:
-    """Clips by their names below what the user gave: videos, and folders of videos."""
+    """Clips by their names below what the user gave: videos, folders of frames, and folders of clips."""
     clips: dict[str, Path] = {}
     for path in paths:
         if not path.exists():
             raise DataError(path, "doesn't exist", "give videos, or a folder of videos")
-        inside = find_clips(path) if path.is_dir() else []
+        inside = find_clips(path) if path.is_dir() and not is_frame_sequence(path) else []
         for clip in inside or [path]:
             if overlays is not None and clip.resolve().is_relative_to(overlays.resolve()):
                 continue  # drawn by an earlier run
@@ -157,9 +160,10 @@ def _estimate_poses(
             raise DataError(info.path, f"shows nobody in any of {info.frames} frames", "leave it out, or look at it")
         track = clean_track(raw, float(info.fps), smoothing, longest_gap)
         if overlays is not None:
-            _draw_overlay((overlays / name).with_suffix(".mp4"), info, track, skeleton)
+            _draw_overlay(overlays / f"{without_suffix(Path(name)).as_posix()}.mp4", info, track, skeleton)
         arrays = {"keypoints": track.float().numpy(), "skeleton": np.array(skeleton.name)}
-        _write_sidecar(sidecar_path(info.path, "pose"), arrays)  # last: its presence says that the clip is done
+        with _written_whole(sidecar_path(info.path, "pose")) as file:  # last: its presence says that the clip is done
+            np.savez(file, **arrays)  # type: ignore[arg-type]
         return _report(raw, skeleton)
 
     _for_each(clips, "pose", "poses", estimate)
@@ -171,43 +175,46 @@ def _make_surfaces(clips: dict[str, Path], surface: str, encoding: SurfaceEncodi
         if surface == "skeleton":
             maps = _drawn_surfaces(info)
         elif Path(surface).is_dir():
-            maps = read_surface_pictures(_picture_folder(Path(surface), info.path, clips), info.frames, size, encoding)
+            maps = iter_surface_pictures(_picture_folder(Path(surface), info.path, clips), info.frames, size, encoding)
         else:
-            estimate = load_surface_estimator(surface)
-            frames = tqdm(iter_frames(info), desc=name, total=info.frames, unit="frame", leave=False)
-            maps = torch.stack([estimate(frame) for frame in frames])
-            _check_surfaces(maps, size, surface)
-        empty = int((~(maps[:, 0] > 0).flatten(1).any(1)).sum())
-        if empty == info.frames:
-            raise DataError(info.path, f"shows nobody in any of {info.frames} maps", "leave it out, or look at it")
-        # Not packed, so that any frame is at hand.
-        _write_sidecar(sidecar_path(info.path, "iuv"), {"iuv": maps.numpy()})
+            maps = _estimated_surfaces(info, surface)
+        shown = tqdm(maps, desc=name, total=info.frames, unit="frame", leave=False)
+        empty = _write_surfaces(sidecar_path(info.path, "iuv"), shown, info)
         return f"{info.frames} surface maps, {empty} without anybody"
 
     _for_each(clips, "iuv", "surface maps", make)
 
 
-def _drawn_surfaces(info: VideoInfo) -> Tensor:
+def _drawn_surfaces(info: VideoInfo) -> Iterator[Tensor]:
     path = sidecar_path(info.path, "pose")
     if not path.is_file():
         raise DataError(info.path, f"has no {path.name} to draw a surface around", "add --pose")
     poses = SideCar(path, "pose", info.frames, info.height, info.width)
     poses.check()
-    track = poses.read(range(info.frames), ByteCache(0))
-    return draw_surface(track, poses.skeleton(), (info.height, info.width))
+    for track in poses.read(range(info.frames), ByteCache(0)).split(_DRAWN_FRAMES):
+        yield from draw_surface(track, poses.skeleton(), (info.height, info.width))
+
+
+def _estimated_surfaces(info: VideoInfo, surface: str) -> Iterator[Tensor]:
+    estimate = load_surface_estimator(surface)
+    for frame in iter_frames(info):
+        maps = estimate(frame)
+        _check_surface(maps, (info.height, info.width), surface)
+        yield maps
 
 
 def _picture_folder(folder: Path, clip: Path, clips: dict[str, Path]) -> Path:
-    named = [folder / name for name in (clip.name, clip.stem) if (folder / name).is_dir()]
+    short = without_suffix(clip).name
+    named = [folder / name for name in (clip.name, short) if (folder / name).is_dir()]
     if not named and len(clips) > 1:
-        raise DataError(folder, f"has no sub-folder {clip.stem}", "name one like each clip, or prepare a single clip")
+        raise DataError(folder, f"has no sub-folder {short}", "name one like each clip, or prepare a single clip")
     return named[0] if named else folder
 
 
-def _check_surfaces(maps: Tensor, size: tuple[int, int], surface: str) -> None:
-    if maps.shape[1:] != (3, *size) or maps.dtype != torch.uint8:
-        raise OptionError(f"{surface} gives {tuple(maps.shape[1:])} {maps.dtype}, expected {(3, *size)} torch.uint8")
-    if (highest := int(maps[:, 0].max())) >= len(SURFACE_PARTS):
+def _check_surface(maps: Tensor, size: tuple[int, int], surface: str) -> None:
+    if maps.shape != (3, *size) or maps.dtype != torch.uint8:
+        raise OptionError(f"{surface} gives {tuple(maps.shape)} {maps.dtype}, expected {(3, *size)} torch.uint8")
+    if (highest := int(maps[0].max())) >= len(SURFACE_PARTS):
         raise OptionError(f"{surface} gives part {highest}, but {len(SURFACE_PARTS) - 1} is the last")
 
 
@@ -231,12 +238,33 @@ def _for_each(clips: dict[str, Path], condition: Condition, called: str, make: C
         )
 
 
-def _write_sidecar(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """The file appears whole or not at all."""
+def _write_surfaces(path: Path, maps: Iterable[Tensor], info: VideoInfo) -> int:
+    """Writes a clip's maps (3, H, W) as they come, whatever its length; returns how many show nobody.
+
+    Raises:
+        DataError: None of them shows anybody, or the file can't be written.
+    """
+    empty = 0
+    header = {"descr": "|u1", "fortran_order": False, "shape": (info.frames, 3, info.height, info.width)}
+    # Not packed, so that any frame is at hand.
+    with _written_whole(path) as file, zipfile.ZipFile(file, "w") as archive:
+        with archive.open("iuv.npy", "w", force_zip64=True) as member:
+            npy.write_array_header_1_0(member, header)
+            for surface in maps:
+                empty += not surface[0].any()
+                member.write(surface.contiguous().numpy().tobytes())
+        if empty == info.frames:
+            raise DataError(info.path, f"shows nobody in any of {info.frames} maps", "leave it out, or look at it")
+    return empty
+
+
+@contextmanager
+def _written_whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears whole or not at all."""
     temporary = path.with_name(f".{uuid.uuid4().hex}.partial.npz")
     try:
         with temporary.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+            yield file
         temporary.replace(path)
     except OSError as error:
         raise DataError(path, f"can't be written ({error})", "check the folder and the space on the disk") from error
@@ -246,7 +274,7 @@ def _write_sidecar(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def _draw_overlay(path: Path, info: VideoInfo, track: Tensor, skeleton: Skeleton) -> None:
     """The video with its poses drawn over it."""
-    poses = to_units(track, (info.height, info.width)).split(_OVERLAY_FRAMES)
+    poses = to_units(track, (info.height, info.width)).split(_DRAWN_FRAMES)
     frames = iter_frames(info)
     with VideoWriter(path, info.fps) as writer:
         for pose in poses:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zoo.animation import find_device
 from zoo.batch import Batch
-from zoo.data.walk import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_clips
+from zoo.data.walk import find_clips, without_suffix
 from zoo.errors import FileError, OptionError
 from zoo.evaluator import COPY_SOURCE
 from zoo.measurement import Measurement, SetMetricName, build_sets, set_value
@@ -65,7 +65,7 @@ def score(
         name: What the table calls the program; by default the name of the prediction folder.
         keypoints: Who finds keypoints: the dotted path of a class, see :class:`zoo.metrics.KeypointEstimator`.
         identity: Who tells people apart: the same, see :class:`zoo.metrics.IdentityEmbedding`.
-        device: Where to compute: ``auto`` takes an accelerator where there is one; or ``cpu``, ``cuda:1``, ``mps``.
+        device: Where to compute: ``auto`` takes a graphics card where there is one; or ``cpu``, ``cuda:1``.
 
     Returns:
         What was written.
@@ -131,7 +131,8 @@ def find_pairs(prediction: Path, target: Path, source: Path | None = None) -> li
         raise FileError(str(source), f"has no source for {_named(missing)}", "add it, or leave `--source` out")
     pairs = []
     for name in sorted(targets):
-        pair = Pair(name, probe(predictions[name]), probe(targets[name]), probe(sources[name]))
+        true = probe(targets[name])
+        pair = Pair(name, probe(predictions[name]), true, _probe_source(sources[name], true))
         _check_pair(pair)
         pairs.append(pair)
     return pairs
@@ -142,14 +143,20 @@ def _clips_by_name(folder: Path) -> dict[str, Path]:
         raise FileError(folder, "is no folder" if folder.exists() else "does not exist", "give a folder of videos")
     clips: dict[str, Path] = {}
     for path in find_clips(folder):
-        known = path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
-        name = path.relative_to(folder).with_suffix("" if known else path.suffix).as_posix()
+        name = without_suffix(path.relative_to(folder)).as_posix()
         if name in clips:
             raise FileError(path, f"has the same name as {clips[name].name}", "keep one clip per name")
         clips[name] = path
     if not clips:
         raise FileError(folder, "has no clips in it", "give a folder of videos, gifs, frame folders or pictures")
     return clips
+
+
+def _probe_source(path: Path, target: VideoInfo) -> VideoInfo:
+    """A picture of the target's size is a picture, though it could be taken for a strip of square frames."""
+    source = probe(path)
+    whole = (source.height, source.frames * source.width)
+    return probe(path, kind="image") if source.kind == "strip" and whole == (target.height, target.width) else source
 
 
 def _check_partners(prediction: Path, predictions: dict[str, Path], target: Path, targets: dict[str, Path]) -> None:

@@ -74,6 +74,8 @@ class AnimationCLI(LightningCLI):
         parser.set_defaults({"weights_only": True})
         if subcommand in ("validate", "test"):
             parser.set_defaults({"verbose": False})
+        if subcommand == "predict":
+            parser.set_defaults({"return_predictions": False})  # they are written as they come, and not kept
         return parser
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -82,7 +84,8 @@ class AnimationCLI(LightningCLI):
         if config["logger"] is None:
             choice = self._get(self.config_init, "logger")
             kwargs["logger"] = make_loggers(choice, config["default_root_dir"], type(self.model).__name__)
-        if config["strategy"] == "auto" and _several_devices(config) and isinstance(self.model, AdversarialTraining):
+        alternates = isinstance(self.model, AdversarialTraining)
+        if alternates and config["strategy"] in ("auto", "ddp") and _several_devices(config):
             kwargs["strategy"] = "ddp_find_unused_parameters_true"
         return super().instantiate_trainer(**kwargs)
 
@@ -185,6 +188,8 @@ def _conditions(model: LightningModule) -> tuple[str, ...]:
 
 
 def _several_devices(config: Any) -> bool:
+    if config["num_nodes"] > 1:
+        return True
     devices = config["devices"]
     if devices in ("auto", -1, "-1"):
         return config["accelerator"] in ("auto", "gpu", "cuda") and torch.cuda.device_count() > 1

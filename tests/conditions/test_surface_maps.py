@@ -9,9 +9,9 @@ from zoo.conditions import (
     decode_surface,
     encode_surface,
     find_encoding,
+    iter_surface_pictures,
     load_surface_estimator,
     paint_parts,
-    read_surface_pictures,
     recognise_parts,
 )
 from zoo.errors import OptionError
@@ -70,6 +70,10 @@ def test_palette_round_trips_and_mistaken_colours_are_refused():
         recognise_parts(pictures)
 
 
+def read_all(*arguments):
+    return torch.stack(list(iter_surface_pictures(*arguments)))
+
+
 class TestPictures:
     @pytest.fixture
     def folder(self, tmp_path):
@@ -79,43 +83,46 @@ class TestPictures:
         return tmp_path
 
     def test_are_read_in_order(self, folder):
-        assert torch.equal(read_surface_pictures(folder, 11, (12, 10)), maps(11))
-        assert torch.equal(read_surface_pictures(folder, 11, (12, 10), "vui"), maps(11))
+        assert torch.equal(read_all(folder, 11, (12, 10)), maps(11))
+        assert torch.equal(read_all(folder, 11, (12, 10), "vui"), maps(11))
 
     def test_of_another_length_or_size_are_refused(self, folder):
         with pytest.raises(VideoError, match="has 11 surface maps, but the video has 12 frames"):
-            read_surface_pictures(folder, 12, (12, 10))
+            read_all(folder, 12, (12, 10))
         with pytest.raises(VideoError, match="holds maps of 10x12, but the video has 20x24"):
-            read_surface_pictures(folder, 11, (24, 20))
+            read_all(folder, 11, (24, 20))
 
     def test_in_another_encoding_are_refused(self, folder):
         with pytest.raises(VideoError, match="would have part"):
-            read_surface_pictures(folder, 11, (12, 10), "iuv")
+            read_all(folder, 11, (12, 10), "iuv")
         picture = read_image(folder / "frame3_IUV.png")
         picture[2] += 40
         write_image(folder / "frame3_IUV.png", picture)
         with pytest.raises(VideoError, match="fit none of the encodings"):
-            read_surface_pictures(folder, 11, (12, 10))
+            read_all(folder, 11, (12, 10))
 
     @pytest.mark.shared
     def test_of_densepose_itself(self, shared):
         """The official samples against the same maps, packed as an array in the order I, U, V."""
         packed = np.load(shared / "data" / "fashion" / "1_iuv.npz")["iuv"]
         folder = next((shared / "data" / "fashion_frames" / "1").glob("dp_*"))
-        ours = read_surface_pictures(folder, len(list(folder.iterdir())), (256, 256))
+        ours = read_all(folder, len(list(folder.iterdir())), (256, 256))
         numbers = [*range(12), *range(98, 102)]
         assert torch.equal(ours, torch.from_numpy(packed[numbers]))
 
 
 class Blobs(nn.Module):
-    """Everything bright is somebody, one left and one right of the middle: part 3 above, 4 below, in a full box."""
+    """Everything blue is somebody, one left and one right of the middle, everything green one more.
+
+    Part 3 is above, 4 below, in a full box.
+    """
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         assert picture.dtype == torch.uint8
         middle = picture.shape[2] // 2
         boxes: list[Tensor] = []
-        for start in (0, middle):
-            bright = picture[0, :, start : start + middle] > 100  # blue
+        for channel, start, end in ((0, 0, middle), (0, middle, picture.shape[2]), (1, 0, picture.shape[2])):
+            bright = picture[channel, :, start:end] > 100  # blue comes first
             if bool(bright.any()):
                 place = bright.nonzero()
                 low, high = place.amin(0), place.amax(0) + 1
@@ -162,6 +169,13 @@ class TestDensePoseScript:
         later = estimator(self.frame((2, 2, 28, 38), (40, 5, 48, 20)))  # smaller now, but the same
         assert not later[:, :, :30].any()
         assert later[0].any()
+
+    def test_who_lies_inside_the_followed_box_is_not_taken_for_the_followed_one(self, model):
+        estimator = load_surface_estimator(model)
+        estimator(self.frame((4, 2, 24, 38)))
+        child = self.frame((10, 20, 14, 30), channel=1)
+        surface = estimator(self.frame((7, 2, 27, 38)) + child)  # three pixels on
+        assert torch.equal(surface, load_surface_estimator(model)(self.frame((7, 2, 27, 38))))
 
     def test_nobody(self, model):
         assert not load_surface_estimator(model)(self.frame()).any()

@@ -11,6 +11,7 @@ from tiny_folders import numbered_frames, write_clips, write_frames, write_pose,
 
 from zoo.data import DataError, FolderSource
 from zoo.data.index import NAME
+from zoo.data.sidecar import sidecar_path
 from zoo.data.walk import find_clips
 from zoo.video import VideoError, VideoWriter
 
@@ -175,6 +176,27 @@ def test_kinds_of_clips(tmp_path):
     }  # fmt: skip
     frames = source.frames(clips["folders/c.mp4"], [11, 2, 10])  # numbered without zeros
     assert frames.equal(numbered_frames(2, 12)[[11, 2, 10]][..., :6])
+
+
+def test_pictures_twice_as_wide_as_high_are_frames_where_there_are_several(tmp_path):
+    wide = torch.cat([numbered_frames(0, 5), numbered_frames(1, 5)], dim=-1)
+    write_frames(tmp_path / "frames", wide)
+    write_strip(tmp_path / "alone" / "a.png", numbered_frames(0, 2))
+    write_strip(tmp_path / "strips" / "a.png", numbered_frames(0, 2))
+    write_strip(tmp_path / "strips" / "b.png", numbered_frames(1, 2, side=12))
+    found = [path.relative_to(tmp_path).as_posix() for path in find_clips(tmp_path)]
+    assert found == ["alone/a.png", "frames", "strips/a.png", "strips/b.png"]
+    source = FolderSource(tmp_path, test_fraction=0.01)
+    clip = next(clip for split in ("train", "test") for clip in source.clips(split) if clip.name == "frames")
+    assert (clip.frames, clip.height, clip.width) == (5, 8, 16)
+    assert source.frames(clip, [3]).equal(wide[[3]])
+
+
+def test_dots_in_the_names_of_folders_are_part_of_them(tmp_path):
+    for number in (1, 2):
+        write_frames(tmp_path / f"walk.{number}", numbered_frames(number, 4)[..., :6])
+    assert {sidecar_path(clip, "pose").name for clip in find_clips(tmp_path)} == {"walk.1_pose.npz", "walk.2_pose.npz"}
+    assert sidecar_path(tmp_path / "dance.v2.MP4", "iuv") == tmp_path / "dance.v2_iuv.npz"
 
 
 def test_link_loops_end(tmp_path):

@@ -7,8 +7,8 @@ from zoo.conditions.surface_files import (
     decode_surface,
     encode_surface,
     find_encoding,
+    iter_surface_pictures,
     paint_parts,
-    read_surface_pictures,
     recognise_parts,
 )
 from zoo.conditions.track import Smoothing, clean_track, estimate_track, missing_rates
@@ -25,10 +25,10 @@ __all__ = [
     "encode_surface",
     "estimate_track",
     "find_encoding",
+    "iter_surface_pictures",
     "load_estimator",
     "load_surface_estimator",
     "missing_rates",
     "paint_parts",
-    "read_surface_pictures",
     "recognise_parts",
 ]

@@ -104,12 +104,13 @@ class DensePoseScript:
         return surface
 
     def _choose(self, boxes: Tensor) -> int:
-        """The person who overlaps the followed one most; the largest, if nobody does."""
+        """The person who overlaps the followed one most (intersection over union); the largest, if nobody does."""
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
         if self._followed is not None:
             low = torch.maximum(boxes[:, :2], self._followed[:2])
             high = torch.minimum(boxes[:, 2:], self._followed[2:])
             common = (high - low).clamp(min=0).prod(1)
             if common.any():
-                return int((common / area.clamp(min=1)).argmax())
+                followed = (self._followed[2:] - self._followed[:2]).prod()
+                return int((common / (area + followed - common).clamp(min=1)).argmax())
         return int(area.argmax())

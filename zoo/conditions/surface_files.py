@@ -1,5 +1,6 @@
 """Surface maps in pictures: the encodings that are in use, and back."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -60,23 +61,30 @@ def _spread(parts: Tensor) -> Tensor:
     return (parts.float() * 255 / _LAST).round().byte()
 
 
-def find_encoding(pictures: Tensor) -> SurfaceEncoding:
+def find_encoding(pictures: Iterable[Tensor]) -> SurfaceEncoding:
     """The encoding that pictures fit: no part beyond the last, and no U and V on the background.
 
     Args:
-        pictures: (N, 3, H, W) uint8 RGB, best all of a clip; without anybody in them they fit every encoding.
+        pictures: Each (3, H, W) uint8 RGB, best all of a clip; without anybody in them they fit every encoding.
 
     Raises:
         OptionError: They fit none.
     """
-    for encoding in get_args(SurfaceEncoding):
-        try:
-            maps = decode_surface(pictures, encoding)
-        except OptionError:
-            continue
-        if not (maps[:, 1:] * (maps[:, :1] == 0)).any():
-            return encoding
-    raise OptionError(f"surface pictures fit none of the encodings {', '.join(get_args(SurfaceEncoding))}")
+    fitting: list[SurfaceEncoding] = list(get_args(SurfaceEncoding))
+    for picture in pictures:
+        fitting = [encoding for encoding in fitting if _fits(picture, encoding)]
+        if not fitting:
+            known = ", ".join(get_args(SurfaceEncoding))
+            raise OptionError(f"surface pictures fit none of the encodings {known}")
+    return fitting[0]
+
+
+def _fits(picture: Tensor, encoding: SurfaceEncoding) -> bool:
+    try:
+        maps = decode_surface(picture, encoding)
+    except OptionError:
+        return False
+    return not (maps[1:] * (maps[:1] == 0)).any()
 
 
 def paint_parts(parts: Tensor) -> Tensor:
@@ -96,19 +104,19 @@ def recognise_parts(pictures: Tensor) -> Tensor:
     return same.byte().argmax(-1).byte()
 
 
-def read_surface_pictures(
+def iter_surface_pictures(
     folder: Path, frames: int, size: tuple[int, int], encoding: SurfaceEncoding | Literal["auto"] = "auto"
-) -> Tensor:
+) -> Iterator[Tensor]:
     """The surface maps of a clip from a folder of pictures, such as ``frame7_IUV.png``, ordered by their numbers.
 
     Args:
         folder: The pictures, one for each frame.
         frames: How many frames the clip has.
         size: Their height and width; maps are never resized.
-        encoding: What the channels hold; ``auto`` finds out.
+        encoding: What the channels hold; ``auto`` looks at all pictures first to find out.
 
-    Returns:
-        (T, 3, H, W) uint8: I in 0..24, U and V times 255.
+    Yields:
+        One frame's (3, H, W) uint8: I in 0..24, U and V times 255.
 
     Raises:
         VideoError: The pictures can't be read, are more or fewer, of another size, or not encoded so.
@@ -119,9 +127,10 @@ def read_surface_pictures(
     if (info.height, info.width) != size:
         problem = f"holds maps of {info.width}x{info.height}, but the video has {size[1]}x{size[0]}"
         raise VideoError(folder, problem, "make the maps from this video, they can't be resized")
-    pictures = torch.stack(list(iter_frames(info)))
     try:
-        return decode_surface(pictures, find_encoding(pictures) if encoding == "auto" else encoding)
+        known = find_encoding(iter_frames(info)) if encoding == "auto" else encoding
+        for picture in iter_frames(info):
+            yield decode_surface(picture, known)
     except OptionError as error:
         raise VideoError(
             folder, f"can't be read: {error}", "name what the channels hold, or give other maps"

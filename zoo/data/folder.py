@@ -15,7 +15,7 @@ from zoo.data.index import VideoIndex
 from zoo.data.lists import ListedClip, read_split_list
 from zoo.data.sidecar import SideCar, sidecar_path
 from zoo.data.source import Clip, Split
-from zoo.data.walk import find_clips
+from zoo.data.walk import find_clips, without_suffix
 from zoo.pose import BODY_18, Skeleton
 from zoo.video import VideoError, VideoInfo, read_frames
 
@@ -211,7 +211,7 @@ class FolderSource:
         names = {inside, Path(path.name)}
         if len(inside.parts) > 1 and inside.parts[0] in _SPLITS:
             names.add(Path(*inside.parts[1:]))
-        return {name.as_posix() for name in names} | {name.with_suffix("").as_posix() for name in names}
+        return {name.as_posix() for name in names} | {without_suffix(name).as_posix() for name in names}
 
     # --- what can be used of them
 
@@ -329,4 +329,4 @@ def _identity(place: tuple[str, ...]) -> str:
     name = place[-1]
     if "#" in name:
         return name.partition("#")[0]
-    return place[0] if len(place) > 1 else Path(name).stem
+    return place[0] if len(place) > 1 else without_suffix(Path(name)).name

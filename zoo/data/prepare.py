@@ -18,7 +18,7 @@ from tqdm import tqdm
 from zoo.data.errors import DataError
 from zoo.data.fitting import Fit, Policy
 from zoo.data.lists import read_column, read_number, read_rows
-from zoo.data.walk import VIDEO_SUFFIXES, find_clips
+from zoo.data.walk import VIDEO_SUFFIXES, find_clips, without_suffix
 from zoo.errors import FileError
 from zoo.video import VideoInfo, VideoWriter, iter_frames, probe, write_image
 
@@ -118,7 +118,7 @@ def whole_videos(videos: Path) -> list[Cut]:
     paths = find_clips(videos)
     if not paths:
         raise DataError(videos, "holds no videos", "give the folder that holds the raw videos")
-    return [Cut(path, path.relative_to(videos).with_suffix(".mp4").as_posix()) for path in paths]
+    return [Cut(path, f"{without_suffix(path.relative_to(videos)).as_posix()}.mp4") for path in paths]
 
 
 def listed_cuts(metadata: Path, videos: Path) -> list[Cut]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from zoo.batch import Condition
 from zoo.data.cache import ByteCache
 from zoo.data.errors import DataError
+from zoo.data.walk import without_suffix
 from zoo.pose import BODY_18, FACE_68, SKELETONS, SURFACE_PARTS, Skeleton, are_pixels, without_missing
 
 _ARRAYS: dict[Condition, str] = {"pose": "keypoints", "iuv": "iuv", "mask": "mask"}
@@ -26,7 +27,7 @@ _PREPARE = "make it anew from this video"
 
 def sidecar_path(clip: Path, condition: Condition) -> Path:
     """Where a clip's condition is stored: ``dance.mp4`` has ``dance_pose.npz`` beside it."""
-    return clip.with_name(f"{clip.stem}_{condition}.npz")
+    return clip.with_name(f"{without_suffix(clip).name}_{condition}.npz")
 
 
 @dataclass(frozen=True)
