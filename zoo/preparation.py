@@ -74,7 +74,8 @@ def prepare(
     their charts differ. Frames without anybody have empty maps.
 
     Args:
-        videos: A folder of videos; for poses and maps alone also videos themselves: `zoo prepare a.mp4 b.mp4 --pose`.
+        videos: A folder of videos; for poses and maps alone also videos themselves: `zoo prepare a.mp4 b.mp4 --pose`. A
+            folder of nothing but pictures, numbered from 0 or 1 on without a gap, is one video.
         output: Folder for clips; train/ and test/ are made as the list divides them.
         metadata: Csv list of the clips with the columns video_id, start, end, bbox (left-top-right-bottom), and where
             known fps, width, height, partition, person_id. Without one each video becomes a clip, whole, in the
