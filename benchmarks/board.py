@@ -29,6 +29,9 @@ _COSTS: dict[Cost, tuple[str, bool, str]] = {
 }
 """Key in a result's `speed` -> label, whether higher is better, explanation."""
 
+_TIMES = ("frames_per_second", "encode_seconds")
+"""Costs that processors of one name, of which there are several generations, don't share."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -266,7 +269,9 @@ def _columns(results: Sequence[Result]) -> list[Column]:
         )
     measured = [result["speed"] for result in results if result["speed"]]
     if measured:
-        columns += _cost_columns(measured, len({_machine(result) for result in results if result["speed"]}) > 1)
+        machines = {_machine(result) for result in results if result["speed"]}
+        on_processors = any(result["machine"].get("device", "cpu") == "cpu" for result in results if result["speed"])
+        columns += _cost_columns(measured, len(machines) > 1, on_processors)
     return columns
 
 
@@ -305,13 +310,15 @@ def _set_columns(name: str, values: Sequence[SetValue]) -> list[Column]:
     return [column, infinity]
 
 
-def _cost_columns(measured: Sequence[Speed], machines_differ: bool) -> list[Column]:
+def _cost_columns(measured: Sequence[Speed], machines_differ: bool, on_processors: bool) -> list[Column]:
     sizes = {tuple(speed["size"]) for speed in measured}
     columns = []
     for key, (label, higher, explained) in _COSTS.items():
         unranked = ""
         if key != "parameters" and machines_differ:
             unranked = "machines differ, not ranked"
+        elif key in _TIMES and on_processors:
+            unranked = "processors of one name differ, not ranked"
         elif key != "parameters" and len(sizes) > 1:
             unranked = "sizes differ, not ranked"
         smallest = min((speed[key] for speed in measured if speed[key]), default=1)

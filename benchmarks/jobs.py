@@ -1,5 +1,6 @@
 """What there is to run: one job per protocol, method and seed, each on its own."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -101,10 +102,16 @@ class Job:
         """The middle part of the result's name."""
         if self.entry.kind == "baseline":
             return "baseline"
-        if self.entry.weights:
-            return f"weights-{self.entry.weights.stem}"
+        return self.made_with if self.entry.weights else f"{self.made_with}-seed{self.seed}"
+
+    @property
+    def made_with(self) -> str:
+        """What results and folders of videos call the recipe, or the weights that were given instead of one."""
+        if weights := self.entry.weights:
+            with weights.open("rb") as file:  # two runs may well write files of one name
+                return f"weights-{weights.stem}-{hashlib.file_digest(file, 'sha256').hexdigest()[:8]}"
         assert self.entry.recipe is not None
-        return f"{self.entry.recipe.stem}-seed{self.seed}"
+        return self.entry.recipe.stem
 
     @property
     def label(self) -> str:

@@ -157,7 +157,7 @@ def run_job(job: Job, settings: Settings, device: torch.device) -> Result:
     """Trains where it is needed, measures cost and quality."""
     code = commit()  # now: hours later another one may be checked out
     torch.set_float32_matmul_precision("highest")
-    trained = train(job, settings, device.type) if job.training() else None
+    trained = train(job, settings, device) if job.training() else None
     measures = build_measures(job.protocol.content)
     weights = trained.weights if trained else job.entry.weights
     method = _build(job.entry, weights).to(device).eval()
@@ -165,7 +165,7 @@ def run_job(job: Job, settings: Settings, device: torch.device) -> Result:
     if isinstance(method, Baseline):
         method.prepare(data)
     speed = _cost(method, data, device)
-    recipe = job.entry.recipe.stem if job.entry.recipe else None
+    recipe = None if job.entry.kind == "baseline" else job.made_with
     films = settings.work / "videos" / job.protocol.name / video_folder(job.entry.name, recipe)
     evaluation, fingerprint = evaluate(
         job.protocol, method.test_step, data, measures, device, films if job.films else None

@@ -45,6 +45,7 @@ class Figure(TypedDict):
     value: float
     low: float
     high: float
+    clips: NotRequired[int]  # that have a value; the first sweeps lack it
 
 
 @with_config(ConfigDict(extra="allow", strict=True))
@@ -290,7 +291,7 @@ def _mean(rows: Sequence[Mapping[str, Any]], metric: str, seed: int) -> Figure |
     interval = mean_interval(values, seed)
     if interval is None:
         return None
-    return Figure(value=math.fsum(values) / len(values), low=interval[0], high=interval[1])
+    return Figure(value=math.fsum(values) / len(values), low=interval[0], high=interval[1], clips=len(values))
 
 
 def write(found: Sweep, results: Path, methods: Path = METHODS) -> list[Path]:
@@ -331,10 +332,19 @@ def table(found: Sweep) -> str:
         column = metric_column(metric, [figure["value"] for figure in figures])
         cells = (
             f"{column.number(each['value'])} [{column.number(each['low'])}, {column.number(each['high'])}]"
+            + _part(each, found)
             for each in figures
         )
         rows.append([column.label if len(found["series"]) == 1 else f"{column.label}, {label}", *cells])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _part(figure: Figure, found: Sweep) -> str:
+    """Says of how many clips a figure is where some have none, such as those in which no keypoint is found."""
+    if len(found["series"]) > 1 and any("clips)" in name for name in found["series"]):
+        return ""  # series of some of the clips: their names say of how many
+    clips = figure.get("clips", found["clips"])
+    return "" if clips == found["clips"] else f" (n = {clips} of {found['clips']})"
 
 
 def pictures(found: Sweep) -> dict[str, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import torch
 import yaml
 
 from benchmarks.jobs import Job, Settings
@@ -37,7 +38,7 @@ class Trained:
     training: Training
 
 
-def train(job: Job, settings: Settings, device: str) -> Trained:
+def train(job: Job, settings: Settings, device: torch.device) -> Trained:
     """Trains, or takes up what an earlier run of the same training left: finished, or a checkpoint.
 
     Raises:
@@ -51,13 +52,15 @@ def train(job: Job, settings: Settings, device: str) -> Trained:
         finished = folder / "finished.json"
         if not finished.is_file():
             data = {key: job.protocol.data_options(settings.data)[key] for key in ("path", "split")}
-            trainer = {"default_root_dir": str(folder), "accelerator": device}
+            cards = {} if device.index is None else {"devices": [device.index]}
+            trainer = {"default_root_dir": str(folder), "accelerator": device.type} | cards
             here = {"data": config["data"] | data, "trainer": config["trainer"] | trainer}
             seconds = _fit(folder, config | here, lock)
             precision = config["trainer"].get("precision", "32-true")
-            write_json(finished, {"seconds": seconds, "steps": config["trainer"]["max_steps"], "precision": precision})
+            done = {"seconds": seconds, "steps": config["trainer"]["max_steps"], "precision": precision}
+            write_json(finished, done | {"device": device.type})
         done = json.loads(finished.read_text("utf-8"))
-    return Trained(_newest(folder, "weights.safetensors"), _describe(folder, done, device, config))
+    return Trained(_newest(folder, "weights.safetensors"), _describe(folder, done, config))
 
 
 @contextmanager
@@ -103,8 +106,8 @@ def _spent(clock: Path, checkpoints: list[Path]) -> float:
     return before["spent"] + max(0.0, checkpoints[-1].stat().st_mtime - before["started"])
 
 
-def _describe(folder: Path, done: dict[str, Any], device: str, config: dict[str, Any]) -> Training:
-    steps, seconds, precision = done["steps"], done["seconds"], done["precision"]
+def _describe(folder: Path, done: dict[str, Any], config: dict[str, Any]) -> Training:
+    steps, seconds, precision, device = (done[name] for name in ("steps", "seconds", "precision", "device"))
     return {
         "steps": steps,
         "seconds": round(seconds, 1),

@@ -389,8 +389,6 @@ def _motion_options(
         motion = "relative" if "relative" in method.motion_options else "absolute"
     options = MotionOptions(motion, **switches)
     method.check_options(options)
-    if motion == "absolute" and (switches["adapt_scale"] or switches["best_frame"]):
-        raise ZooError("adapt_scale and best_frame change relative motion only; leave out `--motion absolute`")
     return options
 
 

@@ -245,7 +245,7 @@ class AnimationModule(LightningModule):
         """Refuses motion options before anything of a clip is looked at.
 
         Raises:
-            OptionError: The method doesn't know one; says which ones it does.
+            OptionError: The method doesn't know one, and which ones it does; or two don't go together.
         """
         known = self.motion_options
         wanted = {name for name in ("adapt_scale", "best_frame", "retarget", "denoise") if vars(options)[name]}
@@ -254,6 +254,8 @@ class AnimationModule(LightningModule):
         if unknown := wanted - known:
             offer = f"it knows {', '.join(sorted(known))}" if known else "it knows absolute motion only"
             raise OptionError(f"{type(self).__name__} doesn't know {', '.join(sorted(unknown))}; {offer}")
+        if options.motion == "absolute" and (options.adapt_scale or options.best_frame):
+            raise OptionError("adapt_scale and best_frame change relative motion only; leave out `--motion absolute`")
 
     def attach_denoiser(self, path: str | Path) -> None:
         """Takes over a trained skeleton denoiser, for the motion option ``denoise``; see the methods that know one."""

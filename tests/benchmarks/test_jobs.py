@@ -93,7 +93,11 @@ def test_recipes_and_weights_from_anywhere(suite, tmp_path):
     weights = tmp_path / "best.safetensors"
     weights.write_bytes(b"")
     (job, _), _ = find_jobs(suite, METHODS[-1:], weights=[f"{METHODS[-1]}={weights}"])
-    assert (job.variant, job.seed, job.training()) == ("weights-best", None, None)
+    empty = "e3b0c442"  # SHA-256 of nothing, as everybody knows it
+    assert (job.variant, job.seed, job.training()) == (f"weights-best-{empty}", None, None)
+    weights.write_bytes(b"another run's, of the same name")
+    assert job.variant.startswith("weights-best-")
+    assert not job.variant.endswith(empty)
     for wrong in ("first_order_motion_model", f"nobody={weights}"):
         with pytest.raises(ZooError, match="--weights"):
             find_jobs(suite, METHODS[-1:], weights=[wrong])

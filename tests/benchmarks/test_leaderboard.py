@@ -229,8 +229,14 @@ def test_the_interval_of_a_distance_between_sets_stays_with_several_seeds(board)
     assert [row.cells["fvd"].low, row.cells["fvd"].high] == pytest.approx(ends)
 
 
-def test_speed_of_different_machines_is_not_ranked(board):
-    assert entry(board, "first_order_motion_model").cells["frames_per_second"].is_best  # the baseline is faster
+def test_speed_of_processors_and_of_different_machines_is_not_ranked(board):
+    reason = "processors of one name differ, not ranked"
+    assert column(board, "frames_per_second").unranked_because == reason
+    assert not entry(board, "first_order_motion_model").cells["frames_per_second"].is_best
+    assert entry(board, "first_order_motion_model").cells["peak_memory_megabytes"].is_best
+    card = made_up("dwnet")
+    card["machine"]["device"] = "NVIDIA H200"
+    assert column(build_board([card]), "frames_per_second").is_ranked
     two = build_board([made_up("dwnet"), made_up("other", processor="Another", speed=90.0)])
     assert column(two, "frames_per_second").unranked_because == "machines differ, not ranked"
     assert column(two, "parameters").is_ranked

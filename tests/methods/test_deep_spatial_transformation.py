@@ -145,7 +145,8 @@ class Case:
             scaled = 17 if name == "dance_generator" else 15
             self.drawn = torch.cat([drawn[:, :, :scaled] / 255, drawn[:, :, scaled:]], 2)
         frames = pictures.shape[1]
-        numbers = torch.arange(float(frames)).view(1, -1, 1, 1).expand(len(pictures), -1, 18, 3)
+        joints = 68 if name == "face_generator" else 18
+        numbers = torch.arange(float(frames)).view(1, -1, 1, 1).expand(len(pictures), -1, joints, 3)
         self.batch = Batch(
             source=pictures[:, :1].float() / 255,
             driving=pictures[:, 1:].float() / 255,
@@ -776,6 +777,17 @@ class TestFaces:
         batch["driving_pose"] = torch.zeros_like(batch["driving_pose"])
         assert not method.structures(batch, "driving").any()
         assert method.animate(batch).isfinite().all()
+
+    def test_later_chunks_of_training_take_the_last_landmarks_too(self):
+        pytest.importorskip("skimage")
+        seed_everything(0)
+        method = DeepSpatialFace(**SMALL)
+        batch = face_batch(frames=12)
+        batch["driving_pose"][:, 6, :, 2] = 0  # the first frame of the second chunk
+        held = Batch(**batch | {"driving_pose": batch["driving_pose"].clone()})
+        held["driving_pose"][:, 6] = held["driving_pose"][:, 5]
+        ours, expected = (method.training_forward(each, start=6)["pictures"] for each in (batch, held))
+        assert torch.equal(ours, expected)
 
     def test_whole_body_formats_hold_the_landmarks(self):
         whole = torch.rand(1, 2, 130, 3) + 0.1

@@ -351,6 +351,17 @@ class TestStages:
         third.take_over(checkpoint(second, tmp_path / "local.ckpt"))
         assert all(torch.equal(third.state_dict()[key], tensor) for key, tensor in second.state_dict().items())
 
+    def test_the_face_stage_keeps_a_trained_discriminator_or_needs_none(self, tmp_path):
+        body = small()
+        weights = save_weights(body, tmp_path / "weights.safetensors")
+        with pytest.raises(WeightsError, match=r"weights\.safetensors: doesn't hold the body's whole discriminator"):
+            small(stage="face", body="global").take_over(weights)
+        small(stage="face", body="global", loss_weights={"gan": 0, "feature_matching": 0}).take_over(weights)
+        refined = small(stage="face", body="global")
+        refined.take_over(checkpoint(body, tmp_path / "global.ckpt"))
+        assert {key for key in body.state_dict() if key not in refined.state_dict()} == set()
+        assert all(torch.equal(refined.state_dict()[key], tensor) for key, tensor in body.state_dict().items())
+
     def test_another_width_is_named(self, tmp_path):
         file = checkpoint(small(), tmp_path / "global.ckpt")
         with pytest.raises(WeightsError, match=r"global\.ckpt.*this stage has"):

@@ -391,6 +391,8 @@ class TestMotionOptions:
     def test_unknown_option_is_named(self, method, batch):
         with pytest.raises(ValueError, match="retarget"):
             method.animate(batch, MotionOptions(retarget=True))
+        with pytest.raises(OptionError, match="change relative motion only"):
+            method.animate(batch, MotionOptions(adapt_scale=True))
 
     def test_size_is_checked(self, method):
         odd = Batch(source=torch.rand(1, 1, 3, 32, 36), driving=torch.rand(1, 1, 3, 32, 36))

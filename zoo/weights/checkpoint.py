@@ -309,6 +309,15 @@ def _read_arguments_and_tensors(path: Path) -> tuple[dict[str, Any], dict[str, T
     return _constructor_arguments(checkpoint["hyper_parameters"]), checkpoint["state_dict"]
 
 
+def stored_tensors(path: str | Path) -> frozenset[str]:
+    """The names of the tensors in a weights file or checkpoint of the zoo: what :func:`load_weights` didn't make up.
+
+    Raises:
+        WeightsError: The file can't be used.
+    """
+    return frozenset(_read_arguments_and_tensors(Path(path))[1])
+
+
 def initialise_from(module: Publishable, path: str | Path) -> None:
     """Loads every tensor of a weights file or checkpoint that has its place in the module.
 

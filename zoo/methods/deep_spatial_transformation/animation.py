@@ -190,7 +190,8 @@ class DeepSpatialAnimation(StructureDriven):
             previous: The frame generated before; None takes the source.
         """
         part = slice(start, start + self.hparams["chunk"])
-        chunk = Batch(driving=batch["driving"][:, part], driving_pose=batch["driving_pose"][:, part])
+        joints = self.joints(batch["driving_pose"])  # of the whole clip: what is missing is taken from other frames
+        chunk = Batch(driving=batch["driving"][:, part], driving_pose=joints[:, part])
         reference = Frame(to_network(batch["source"][:, 0]), self.structures(batch, "source")[:, 0])
         previous = previous or reference
         structures = self.structures(chunk, "driving")

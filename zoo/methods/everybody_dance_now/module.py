@@ -23,7 +23,14 @@ from zoo.nn.patchgan import PatchGAN
 from zoo.nn.perceptual import PerceptualLoss
 from zoo.pose import PUBLISHED_CANVAS, SKELETONS, Skeleton, draw_figure, face_boxes, snapped, to_pixels
 from zoo.pose.statistics import Mode
-from zoo.weights.checkpoint import load_state, load_weights, naming_file, without_unfitting
+from zoo.weights.checkpoint import (
+    WeightsError,
+    load_state,
+    load_weights,
+    naming_file,
+    stored_tensors,
+    without_unfitting,
+)
 
 Stage = Literal["global", "local", "face"]
 
@@ -70,8 +77,8 @@ class EverybodyDanceNow(AdversarialTraining):
         enhancer_blocks: Residual blocks that the local generator adds.
         discriminator_width: Channels of each discriminator's first block.
         discriminator_layers: Halvings of each discriminator of the body; that of faces has three.
-        discriminator_scales: Pyramid levels that are judged; None is the official code's 2 in the global stage and 3
-            later.
+        discriminator_scales: Pyramid levels that are judged; None is the official code's 2 for the global generator and
+            3 for the local one.
         face_size: Height and width of the square around the face, pixels.
         face_network: ``global`` as published; ``unet`` is the official code's other choice.
         face_width: Channels of the face generator at full resolution.
@@ -159,7 +166,7 @@ class EverybodyDanceNow(AdversarialTraining):
             12 if temporal_smoothing else 6,
             discriminator_width,
             discriminator_layers,
-            discriminator_scales or (2 if stage == "global" else 3),
+            discriminator_scales or (2 if self.body == "global" else 3),
         )
         self.face_generator: nn.Module | None = None
         self.face_discriminator: PatchGAN | None = None
@@ -214,11 +221,21 @@ class EverybodyDanceNow(AdversarialTraining):
         The local generator's enhancer, the discriminator's third scale and the face networks keep their own start.
 
         Raises:
-            WeightsError: The file can't be used, or its networks have other widths.
+            WeightsError: The file can't be used, its networks have other widths, or it lacks the body's discriminator,
+                which the face stage compares whole frames by and never trains.
         """
-        earlier = load_weights(path, EverybodyDanceNow).state_dict()
+        earlier, stored = load_weights(path, EverybodyDanceNow).state_dict(), stored_tensors(path)
         own = self.state_dict()
-        shared = {key: tensor for key, tensor in earlier.items() if key in own}
+        shared = {key: tensor for key, tensor in earlier.items() if key in own and key in stored}
+        judged = self.weights["gan"] or self.weights["feature_matching"]
+        lacking = any(key.startswith("discriminator.") and key not in shared for key in own)
+        if self.face_generator is not None and judged and lacking:
+            raise WeightsError(
+                path,
+                "doesn't hold the body's whole discriminator, which the face stage judges frames by",
+                "give the checkpoint (`last.ckpt`) of the stage before, or set `loss_weights.gan` and "
+                "`loss_weights.feature_matching` to 0",
+            )
         with naming_file(path):
             for key, tensor in shared.items():
                 if tensor.shape != own[key].shape:
