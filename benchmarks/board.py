@@ -185,6 +185,7 @@ class Board:
         published: What publications report about its methods.
         stale: Files that were measured under another hash, with the reason why they are left out.
         other_pictures: Rows that saw other pictures than most, though the protocol is the same; a line each.
+        other_recipes: Rows whose seeds were trained with different configurations; a line each.
     """
 
     name: str
@@ -197,6 +198,7 @@ class Board:
     published: Sequence[tuple[str, Published]] = ()
     stale: Sequence[str] = ()
     other_pictures: Sequence[str] = ()
+    other_recipes: Sequence[str] = ()
 
     @property
     def compared(self) -> list[Column]:
@@ -232,7 +234,22 @@ def build_board(results: Sequence[Result], published: Iterable[Published] = (), 
         published=[(titles[row.method], row) for row in published if row.method in titles],
         stale=stale,
         other_pictures=_other_pictures(results),
+        other_recipes=[line for entry in compared if (line := _other_recipe(entry))],
     )
+
+
+def _other_recipe(entry: Entry) -> str:
+    """Which seeds of a row were trained with another configuration than the last measured one, in words."""
+    recorded = [result for result in entry.results if result["training"] and "config" in result["training"]]
+    configs = {result["seed"]: {**result["training"]["config"], "seed_everything": None} for result in recorded}  # type: ignore[index]
+    if not recorded:
+        return ""
+    newest = max(recorded, key=lambda result: result["date"])["seed"]
+    others = sorted(str(seed) for seed, config in configs.items() if config != configs[newest])
+    if not others:
+        return ""
+    seeds = ", ".join(others)
+    return f"{entry.name}: seed {seeds} was trained with another configuration than seed {newest}; run it again"
 
 
 def _other_pictures(results: Sequence[Result]) -> list[str]:

@@ -215,6 +215,7 @@ def _section(board: Board) -> str:
     ]
     notes = [f"- *Left out*: {line}" for line in board.stale]
     notes += [f"- *Not the same clips*: {line}" for line in board.other_pictures]
+    notes += [f"- *Not one recipe*: {line}" for line in board.other_recipes]
     for entry in board.entries:
         notes += [f"- *{entry.name}*, failed on {clip}: {text}" for clip, text in entry.errors.items()]
         notes += [f"- *{entry.name}*, {name} was skipped: {reason}" for name, reason in entry.skipped.items()]

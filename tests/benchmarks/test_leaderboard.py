@@ -320,6 +320,20 @@ def test_rows_that_saw_other_pictures_are_named():
     assert line in page([board])
 
 
+def test_seeds_that_were_trained_by_different_recipes_are_named():
+    results = [made_up("dwnet", seed=seed) for seed in (0, 1, 2)]
+    for seed, result in enumerate(results[1:], 1):  # the first of all lack it
+        result["training"]["config"] = {"model": {"width": 8}, "seed_everything": seed}
+        result["date"] = f"2026-01-0{seed}T00:00:00+00:00"
+    assert not build_board(results).other_recipes
+    results[1]["training"]["config"]["model"]["width"] = 4
+    board = build_board(results)
+    (line,) = board.other_recipes
+    assert line == "Dwnet: seed 1 was trained with another configuration than seed 2; run it again"
+    assert line in markdown([board])
+    assert line in page([board])
+
+
 def test_a_broken_result_is_an_error_that_names_it(results):
     path = next((results / PROTOCOL).glob("dwnet*"))
     path.write_text(path.read_text().replace('"measured"', '"counted"'))
