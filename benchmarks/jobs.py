@@ -77,7 +77,7 @@ class Settings:
         output: Folder of results.
         work: Folder of training runs and videos.
         data: The folder in which the folders of real clips lie; None is what ``ZOO_DATA`` names.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        device: ``auto``, ``cpu`` or ``cuda``, of which ``cuda:1`` is the second.
         machine: What file names call the machine; None is its processor or graphics card.
     """
 
