@@ -59,7 +59,7 @@ def train(job: Job, settings: Settings, device: torch.device) -> Trained:
             precision = config["trainer"].get("precision", "32-true")
             done = {"seconds": seconds, "steps": config["trainer"]["max_steps"], "precision": precision}
             write_json(finished, done | {"device": device.type})
-        done = json.loads(finished.read_text("utf-8"))
+        done = {"device": device.type} | json.loads(finished.read_text("utf-8"))  # the first ones don't say it
     return Trained(_newest(folder, "weights.safetensors"), _describe(folder, done, config))
 
 
