@@ -45,7 +45,8 @@ class Figure(TypedDict):
     value: float
     low: float
     high: float
-    clips: NotRequired[int]  # that have a value; the first sweeps lack it
+    clips: NotRequired[int]  # that have a value; the first sweeps lack this and the next
+    expected: NotRequired[int]  # that were animated
 
 
 @with_config(ConfigDict(extra="allow", strict=True))
@@ -291,7 +292,9 @@ def _mean(rows: Sequence[Mapping[str, Any]], metric: str, seed: int) -> Figure |
     interval = mean_interval(values, seed)
     if interval is None:
         return None
-    return Figure(value=math.fsum(values) / len(values), low=interval[0], high=interval[1], clips=len(values))
+    return Figure(
+        value=math.fsum(values) / len(values), low=interval[0], high=interval[1], clips=len(values), expected=len(rows)
+    )
 
 
 def write(found: Sweep, results: Path, methods: Path = METHODS) -> list[Path]:
@@ -332,19 +335,17 @@ def table(found: Sweep) -> str:
         column = metric_column(metric, [figure["value"] for figure in figures])
         cells = (
             f"{column.number(each['value'])} [{column.number(each['low'])}, {column.number(each['high'])}]"
-            + _part(each, found)
+            + _part(each)
             for each in figures
         )
         rows.append([column.label if len(found["series"]) == 1 else f"{column.label}, {label}", *cells])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _part(figure: Figure, found: Sweep) -> str:
+def _part(figure: Figure) -> str:
     """Says of how many clips a figure is where some have none, such as those in which no keypoint is found."""
-    if len(found["series"]) > 1 and any("clips)" in name for name in found["series"]):
-        return ""  # series of some of the clips: their names say of how many
-    clips = figure.get("clips", found["clips"])
-    return "" if clips == found["clips"] else f" (n = {clips} of {found['clips']})"
+    clips, expected = figure.get("clips"), figure.get("expected")
+    return "" if clips == expected or expected is None else f" (n = {clips} of {expected})"
 
 
 def pictures(found: Sweep) -> dict[str, str]:

@@ -127,6 +127,12 @@ def test_what_was_found_is_written_read_and_shown(protocol, tmp_path):
     assert [row.split(" | ")[0] for row in rows] == [
         f"| {metric}, {way}" for metric in ("L1 ↓", "SSIM ↑") for way in ways
     ]
+    assert "(n = " not in table(found)
+    figure = found["series"][ways[1]]["ssim"][0]
+    assert figure["clips"] == figure["expected"] == found["clips"]
+    figure["clips"] -= 1  # as where no keypoint was found in one
+    assert f"(n = {found['clips'] - 1} of {found['clips']}) | " in table(found).splitlines()[-1]
+    figure["clips"] += 1
     page = f"above\n<!-- sweep: {path.stem} -->\nold\n<!-- end -->\nbelow"
     assert with_sweeps(page, tmp_path) == page.replace("old", table(found))
     assert [picture.name for picture in drawn] == ["sources-l1.svg", "sources-ssim.svg"]
