@@ -13,7 +13,7 @@ FRAMES = 20
 
 
 def clip(frames: int, fps: float) -> Clip:
-    return Clip("name", "someone", frames, fps, 8, 8)
+    return Clip("name", "someone", frames, fps, 8, 8, "name")
 
 
 @pytest.fixture

@@ -302,6 +302,22 @@ def test_wrong_pairs(folder, rows, said):
     assert str(caught.value).startswith(str(folder / "pairs.csv"))
 
 
+def test_known_subjects(folder):
+    rows = [("id0#0.png", "train", 2, 7), ("id0#0.png", "test", 7, 9), ("id1#1.png", "train", 0, 5),
+            ("id0#0.png", "test", 9, 12), ("id1#1.png", "test", 5, 12)]  # fmt: skip
+    lines = ["video,split,start,end", *(",".join(map(str, row)) for row in rows)]
+    (folder / "parts.csv").write_text("\n".join(lines))
+    batches = evaluated_batches(folder, split="parts.csv", pairs="known_subject")
+    first, second = numbered_frames(0, FRAMES) / 255, numbered_frames(1, FRAMES) / 255
+    expected = [(first[[2]], first[7:9]), (first[[2]], first[9:12]), (second[[0]], second[5:12])]
+    for batch, (source, truth) in zip(batches, expected, strict=True):
+        torch.testing.assert_close(batch["source"][0], source)
+        torch.testing.assert_close(batch["driving"][0], truth)
+        torch.testing.assert_close(batch["target"][0], truth)
+    with pytest.raises(DataError, match=r"recordings that aren't trained on, such as test/x.png; set `later_motion`"):
+        evaluated_batches(folder, pairs="known_subject")
+
+
 def test_predicting(folder):
     recorder = Recorder()
     trainer().predict(recorder, data(folder, pairs="cross_identity"))

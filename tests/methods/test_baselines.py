@@ -121,6 +121,10 @@ def test_later_motion_is_the_rest_of_the_same_clips():
     assert torch.equal(module.source.frames(train[2], [1, 5]), plain.frames(whole, [1, 5]))
     assert torch.equal(module.source.frames(test[2], [0, 5]), plain.frames(whole, [6, 11]))
     assert torch.equal(module.source.condition(test[2], "pose", [2]), plain.condition(whole, "pose", [8]))
+    for batch, clip in zip(batches(data(later_motion=0.5, pairs="known_subject")), plain.clips("train"), strict=True):
+        assert torch.equal(batch["source"][0], plain.frames(clip, [0]) / 255)
+        assert torch.equal(batch["target"][0], plain.frames(clip, range(6, 12)) / 255)
+        assert torch.equal(batch["target_pose"], batch["driving_pose"])
     pieces = VideoDataModule(synthetic=PEOPLE, size=48, workers=0, evaluation_frames=2, later_motion=0.5)
     assert [clip.name.rpartition("[")[2] for clip in pieces.source.clips("test")[:3]] == ["6:8]", "8:10]", "10:12]"]
     with pytest.raises(OptionError, match="between 0 and 1"):

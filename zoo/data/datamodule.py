@@ -28,6 +28,7 @@ from zoo.pose import Skeleton
 
 Pair = tuple[Clip, int, Clip]
 CROSS_IDENTITY = "cross_identity"
+KNOWN_SUBJECT = "known_subject"
 
 
 @runtime_checkable
@@ -72,7 +73,8 @@ class VideoDataModule(LightningDataModule):
         later_motion: Share of each training clip, at its end, that is left out of training and tested on, in pieces of
             `evaluation_frames`, instead of other people.
         pairs: What is tested and predicted instead of reconstruction: a csv list with the columns `source`, `driving`
-            and optionally `frame`, or `cross_identity`: each test clip drives another test person.
+            and optionally `frame`; `cross_identity`: each test clip drives another test person; `known_subject`: each
+            test clip drives the first frame of the same recording that is trained on.
         evaluation_frames: Driving frames of an evaluation sample, at most; None takes all.
         evaluation_stride: Frames from one driving frame to the next in evaluation.
         cache_megabytes: Memory for frames that were decoded, all training workers together.
@@ -373,7 +375,24 @@ class VideoDataModule(LightningDataModule):
             return self._reconstructions("test")
         if self.pairs == CROSS_IDENTITY:
             return cross_identity_pairs(self.source.clips("test"))
+        if self.pairs == KNOWN_SUBJECT:
+            return self._known_subject_pairs()
         return self._listed_pairs(self.pairs)
+
+    def _known_subject_pairs(self) -> list[Pair]:
+        """Each test clip once as driving, with the first frame of what is trained on of the same recording."""
+        earliest: dict[str, Clip] = {}
+        for clip in sorted(self.source.clips("train"), key=lambda clip: clip.start):
+            earliest.setdefault(clip.recording, clip)
+        driving = self.source.clips("test")
+        unknown = [clip.name for clip in driving if clip.recording not in earliest]
+        if unknown:
+            raise DataError(
+                self._place(),
+                f"has test clips of recordings that aren't trained on, such as {unknown[0]}",
+                f"set `later_motion`, or list parts of each recording to train on: `pairs: {KNOWN_SUBJECT}` needs them",
+            )
+        return [(earliest[clip.recording], 0, clip) for clip in driving]
 
     def _listed_pairs(self, name: str) -> list[Pair]:
         self.prepare_data()  # opens the folder
@@ -381,7 +400,7 @@ class VideoDataModule(LightningDataModule):
         if source is None or self.later_motion is not None:
             raise OptionError(
                 f"`pairs: {name}` needs a data folder whose clips are whole; generated people and `later_motion` know "
-                f"`pairs: {CROSS_IDENTITY}`"
+                f"`pairs: {CROSS_IDENTITY}` and `{KNOWN_SUBJECT}`"
             )
         inside = source.folder / name
         path = inside if inside.is_file() else Path(name)

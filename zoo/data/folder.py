@@ -125,12 +125,12 @@ class FolderSource:
         return self._sidecar(clip.name, name).read([clip.start + index for index in indices], self._cache)
 
     def target(self, source: Clip, driving: Clip, indices: Sequence[int]) -> Tensor | None:
-        """None: what one person would look like doing another's motion isn't known of real videos."""
-        return None
+        """The driving frames where both are of one recording; else nobody knows: None."""
+        return self.frames(driving, indices) if source.recording == driving.recording else None
 
     def target_condition(self, source: Clip, driving: Clip, name: Condition, indices: Sequence[int]) -> Tensor | None:
-        """None, for the same reason."""
-        return None
+        """One condition of the true frames, where they are known."""
+        return self.condition(driving, name, indices) if source.recording == driving.recording else None
 
     def summary(self) -> str:
         """What there is, what was dropped and why; several lines."""
@@ -239,7 +239,7 @@ class FolderSource:
                 f"frames {candidate.start} to {end} are listed, but it has {info.frames}",
                 "correct `start` and `end` in the list",
             )
-        name = candidate.path.relative_to(self.folder).as_posix()
+        name = recording = candidate.path.relative_to(self.folder).as_posix()
         if (candidate.start, candidate.end) != (0, None):
             name = f"{name}[{candidate.start}:{end}]"
         return Clip(
@@ -249,6 +249,7 @@ class FolderSource:
             fps=float(info.fps),
             height=info.height,
             width=info.width,
+            recording=recording,
             start=candidate.start,
         )
 

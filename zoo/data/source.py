@@ -21,7 +21,9 @@ class Clip:
         fps: Frames per second.
         height: Height of a frame as stored, pixels.
         width: Width of a frame as stored, pixels.
-        start: Frame k of the clip is frame ``start + k`` of its file.
+        recording: What it is a run of frames of, such as a file; those of one recording show the same person, clothes
+            and place.
+        start: Frame k of the clip is frame ``start + k`` of its recording.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Clip:
     fps: float
     height: int
     width: int
+    recording: str
     start: int = 0
 
 

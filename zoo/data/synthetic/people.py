@@ -219,7 +219,7 @@ class SyntheticPeople:
             person, take = divmod(number, self.clips_per_identity)
             identity = f"{split}/person{person:03d}"
             name = f"{identity}/{style}-{take}"
-            clips.append(Clip(name, identity, self.frame_count, self.fps, height, width))
+            clips.append(Clip(name, identity, self.frame_count, self.fps, height, width, recording=name))
         return clips
 
     def _style(self, split: Split, person: int, take: int) -> str:
