@@ -258,6 +258,16 @@ class TestGeneratorParity:
             close(2 * frames[:, i] - 1, case.tensors[recorded])
 
 
+@pytest.mark.parametrize("k", [3, 5])
+def test_of_a_flat_source_attention_takes_all_or_its_share(k):
+    torch.manual_seed(0)
+    source = torch.tensor([2.0, -3.0])[None, :, None, None].expand(1, 2, 16, 16)
+    target, flow = torch.randn(1, 2, 16, 16), torch.zeros(1, 2, 16, 16)
+    for summed, share in ((True, 1), (False, 1 / k**2)):
+        output, _ = LocalAttention(2, k, summed)(source, target, flow)
+        torch.testing.assert_close(output[..., k:-k, k:-k], share * source[..., k:-k, k:-k])
+
+
 @pytest.mark.shared
 class TestPartsParity:
     @pytest.mark.parametrize("k", [3, 5])

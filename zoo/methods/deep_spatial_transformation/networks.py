@@ -236,12 +236,15 @@ class LocalAttention(nn.Module):
     Args:
         channels: Of source and target features.
         patch_size: k.
+        summed: Whether the weighted patch is summed instead of averaged.
     """
 
-    def __init__(self, channels: int, patch_size: int) -> None:
+    def __init__(self, channels: int, patch_size: int, summed: bool = False) -> None:
         super().__init__()
         k = patch_size
         self.channels = channels
+        # Official: the weighted patch is averaged, although the weights add up to 1.
+        self.divisor = 1 if summed else k * k
         self.fully_connect_layer = nn.Sequential(
             nn.Conv2d(2 * channels, HIDDEN, k, stride=k), activation(), nn.Conv2d(HIDDEN, k * k, 1)
         )
@@ -264,8 +267,7 @@ class LocalAttention(nn.Module):
         of_source = convolve_patches(source, flow, kernel_source)
         hidden = of_source + convolve_neighbourhoods(target, kernel_target) + first.bias[:, None, None]
         weights = torch.softmax(second(act(hidden)), dim=1)
-        # Official: the weighted patch is averaged, not summed, so that the result is divided by k^2.
-        return attend(source, flow, weights) / weights.shape[1], weights
+        return attend(source, flow, weights) / self.divisor, weights
 
 
 class Renderer(Encoder):
@@ -280,6 +282,7 @@ class Renderer(Encoder):
         patch_sizes: Level -> k of its attention.
         norm: Normalisation.
         attentions: Names of the attention modules of each picture that is looked at.
+        summed: Whether attention sums the weighted patch instead of averaging it.
     """
 
     def __init__(
@@ -292,6 +295,7 @@ class Renderer(Encoder):
         patch_sizes: dict[int, int],
         norm: Norm,
         attentions: Sequence[str] = ("attn",),
+        summed: bool = False,
     ) -> None:
         widths = encoder_widths(width, max_width, layers)
         super().__init__(structure_channels, widths, norm)
@@ -306,7 +310,7 @@ class Renderer(Encoder):
             self.add_module(f"decoder{step}", nn.Sequential(*residual, doubling))
             if level in patch_sizes:
                 for name in attentions:
-                    self.add_module(f"{name}{step}", LocalAttention(channels, patch_sizes[level]))
+                    self.add_module(f"{name}{step}", LocalAttention(channels, patch_sizes[level], summed))
         self.outconv = PaddedConvolution(width, 3, picture=True)
 
     def forward(  # type: ignore[override]
@@ -349,6 +353,7 @@ class Sizes(NamedTuple):
         flow_max_width: Of its widest map.
         flow_layers: Its halvings.
         norm: Normalisation of all.
+        attention_sum: Whether attention sums the weighted patch instead of averaging it.
     """
 
     structure_channels: int = 18
@@ -361,6 +366,7 @@ class Sizes(NamedTuple):
     flow_max_width: int = 256
     flow_layers: int = 5
     norm: Norm = "instance"
+    attention_sum: bool = False
 
     def source_encoder(self) -> Encoder:
         """Of pictures."""
@@ -383,6 +389,7 @@ class Sizes(NamedTuple):
             self.patch_sizes,
             self.norm,
             attentions,
+            self.attention_sum,
         )
 
 

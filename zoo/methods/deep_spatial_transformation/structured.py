@@ -97,6 +97,7 @@ class StructureDriven(AdversarialTraining, ABC):
             options["flow_max_width"],
             options["flow_layers"],
             options["norm"],
+            options["attention_sum"],
         )
 
     def configure_losses(self) -> None:
