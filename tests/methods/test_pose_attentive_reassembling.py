@@ -445,7 +445,7 @@ class TestExtensions:
                 loss_weights=WEIGHTS | {"retrieval": 1},
             )
         )
-        generator, pictures = method.generator.train(), frames(1, 1)  # nothing looks at them after training
+        generator, pictures = method.generator, frames(1, 1)
         own, _ = generator.reassemble(generator.encode_sources(pictures), generator.pose(pictures))
         small_picture = F.avg_pool2d(pictures[0], 4)
         assert own.colours.shape == (1, 1, 3, 8, 12)

@@ -281,7 +281,7 @@ class Reassembler(nn.Module):
         attention_parents: Finer levels look only at the children of so many positions, those that a query weights most
             one level coarser; None lets them look everywhere.
         generated_frames: How many of the results before are looked into as well, beside the source frames.
-        colours: Look the source frames' own colours up as well in training, for a loss term.
+        colours: Look the source frames' own colours up as well, for a loss term.
     """
 
     def __init__(
@@ -343,7 +343,7 @@ class Reassembler(nn.Module):
         if self.similarity == "distance":  # <(q, 1), (k, -|k|^2 / 2)>: dot products, as attention computes them
             keys = tuple(torch.cat([k, -k.square().sum(dim=2, keepdim=True) / 2], dim=2) for k in keys)
         values = [embed(features[s]) for embed, s in zip(self.appearance_embeddings, self.strides, strict=True)]
-        if self.colours and self.training:
+        if self.colours:
             values = [
                 torch.cat([value, F.avg_pool2d(frames.flatten(0, 1), stride)], dim=1)
                 for value, stride in zip(values, self.strides, strict=True)
@@ -463,7 +463,7 @@ class Reassembler(nn.Module):
                 parents = self.attention.strongest(queries, keys, memory.bias, candidates, self.attention_parents)
         clips = pose.keypoints.shape[:2]
         colours = None
-        if self.colours and self.training:
+        if self.colours:
             colours = retrieved[-1][:, -3:].unflatten(0, clips)
             retrieved = [found[:, :-3] for found in retrieved]
         foreground, mask = (x.unflatten(0, clips) for x in self.decoder(retrieved))
