@@ -318,6 +318,18 @@ def test_known_subjects(folder):
         evaluated_batches(folder, pairs="known_subject")
 
 
+def test_two_people_in_one_recording(folder):
+    rows = [("anna", "train", 0, 3), ("anna", "test", 3, 6), ("bob", "train", 6, 9), ("bob", "test", 9, 12)]
+    lines = ["video,identity,split,start,end", *("id0#0.png," + ",".join(map(str, row)) for row in rows)]
+    (folder / "parts.csv").write_text("\n".join(lines))
+    frames = numbered_frames(0, FRAMES) / 255
+    for batch, first in zip(evaluated_batches(folder, split="parts.csv", pairs="known_subject"), (0, 6), strict=True):
+        torch.testing.assert_close(batch["source"][0], frames[[first]])
+        torch.testing.assert_close(batch["target"][0], frames[first + 3 : first + 6])
+    for batch in evaluated_batches(folder, split="parts.csv", pairs="cross_identity"):
+        assert "target" not in batch
+
+
 def test_predicting(folder):
     recorder = Recorder()
     trainer().predict(recorder, data(folder, pairs="cross_identity"))

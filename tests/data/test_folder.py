@@ -85,6 +85,16 @@ def test_without_people_each_clip_is_someone(tmp_path):
     assert identities(source, "train") | identities(source, "test") == {"a", "b", "c"}
 
 
+def test_a_listed_part_is_split_in_time_from_where_it_starts(tmp_path):
+    write_clips(tmp_path, ["film.png"], 14)
+    (tmp_path / "parts.csv").write_text("video,identity,start,end\nfilm.png,anna,2,12\n")
+    source = FolderSource(tmp_path, split_list="parts.csv")
+    (train,), (test,) = source.clips("train"), source.clips("test")
+    assert (train.start, train.frames, test.start, test.frames) == (2, 8, 10, 2)
+    assert source.frames(train, [0]).equal(numbered_frames(0, 14)[[2]])
+    assert source.frames(test, [0, 1]).equal(numbered_frames(0, 14)[10:12])
+
+
 def test_one_person_is_split_in_time(tmp_path):
     write_clips(tmp_path, ["anna#1.png", "anna#2.png"], frames=10)
     source = FolderSource(tmp_path, test_fraction=0.3)

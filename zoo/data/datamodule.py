@@ -74,7 +74,7 @@ class VideoDataModule(LightningDataModule):
             `evaluation_frames`, instead of other people.
         pairs: What is tested and predicted instead of reconstruction: a csv list with the columns `source`, `driving`
             and optionally `frame`; `cross_identity`: each test clip drives another test person; `known_subject`: each
-            test clip drives the first frame of the same recording that is trained on.
+            test clip drives the first frame among the training clips of the same person and recording.
         evaluation_frames: Driving frames of an evaluation sample, at most; None takes all.
         evaluation_stride: Frames from one driving frame to the next in evaluation.
         cache_megabytes: Memory for frames that were decoded, all training workers together.
@@ -380,27 +380,27 @@ class VideoDataModule(LightningDataModule):
         return self._listed_pairs(self.pairs)
 
     def _known_subject_pairs(self) -> list[Pair]:
-        """Each test clip once as driving, with the first frame of what is trained on of the same recording."""
-        earliest: dict[str, Clip] = {}
+        """Each test clip once as driving, with the first frame among the training clips of the same scene."""
+        earliest: dict[tuple[str, str], Clip] = {}
         for clip in sorted(self.source.clips("train"), key=lambda clip: clip.start):
-            earliest.setdefault(clip.recording, clip)
+            earliest.setdefault(clip.scene, clip)
         driving = self.source.clips("test")
-        unknown = [clip.name for clip in driving if clip.recording not in earliest]
+        unknown = [clip.name for clip in driving if clip.scene not in earliest]
         if unknown:
             raise DataError(
                 self._place(),
                 f"has test clips of recordings that aren't trained on, such as {unknown[0]}",
                 f"set `later_motion`, or list parts of each recording to train on: `pairs: {KNOWN_SUBJECT}` needs them",
             )
-        return [(earliest[clip.recording], 0, clip) for clip in driving]
+        return [(earliest[clip.scene], 0, clip) for clip in driving]
 
     def _listed_pairs(self, name: str) -> list[Pair]:
         self.prepare_data()  # opens the folder
         source = self._folder
         if source is None or self.later_motion is not None:
             raise OptionError(
-                f"`pairs: {name}` needs a data folder whose clips are whole; generated people and `later_motion` know "
-                f"`pairs: {CROSS_IDENTITY}` and `{KNOWN_SUBJECT}`"
+                f"`pairs: {name}` needs a data folder whose clips are whole; generated people know `pairs: "
+                f"{CROSS_IDENTITY}`, `later_motion` that and `pairs: {KNOWN_SUBJECT}`"
             )
         inside = source.folder / name
         path = inside if inside.is_file() else Path(name)

@@ -125,12 +125,12 @@ class FolderSource:
         return self._sidecar(clip.name, name).read([clip.start + index for index in indices], self._cache)
 
     def target(self, source: Clip, driving: Clip, indices: Sequence[int]) -> Tensor | None:
-        """The driving frames where both are of one recording; else nobody knows: None."""
-        return self.frames(driving, indices) if source.recording == driving.recording else None
+        """The driving frames where both show one person in one recording; else nobody knows: None."""
+        return self.frames(driving, indices) if source.scene == driving.scene else None
 
     def target_condition(self, source: Clip, driving: Clip, name: Condition, indices: Sequence[int]) -> Tensor | None:
         """One condition of the true frames, where they are known."""
-        return self.condition(driving, name, indices) if source.recording == driving.recording else None
+        return self.condition(driving, name, indices) if source.scene == driving.scene else None
 
     def summary(self) -> str:
         """What there is, what was dropped and why; several lines."""
@@ -321,7 +321,7 @@ class FolderSource:
                 if start < end:
                     name = f"{clip.name}[{start}:{end}]"
                     self._files[name] = self._files[clip.name]
-                    part.append(replace(clip, name=name, frames=end - start, start=start))
+                    part.append(replace(clip, name=name, frames=end - start, start=clip.start + start))
         return train, test
 
 

@@ -21,8 +21,7 @@ class Clip:
         fps: Frames per second.
         height: Height of a frame as stored, pixels.
         width: Width of a frame as stored, pixels.
-        recording: What it is a run of frames of, such as a file; those of one recording show the same person, clothes
-            and place.
+        recording: What it is a run of frames of, such as a file.
         start: Frame k of the clip is frame ``start + k`` of its recording.
     """
 
@@ -34,6 +33,11 @@ class Clip:
     width: int
     recording: str
     start: int = 0
+
+    @property
+    def scene(self) -> tuple[str, str]:
+        """Recording and person: clips that share them show the same clothes and place."""
+        return self.recording, self.identity
 
 
 class ClipSource(Protocol):

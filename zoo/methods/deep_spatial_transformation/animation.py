@@ -46,8 +46,8 @@ class DeepSpatialAnimation(StructureDriven):
         blocks: Residual blocks per doubling, the doubling one included.
         attention_levels: Levels (1/2^L of the picture) at which flows are estimated and both pictures are attended to.
         patch_sizes: Side of the attended patch at each of these levels.
-        attention_sum: Whether attention sums the weighted patch. Published is its average, which makes what comes from
-            the two pictures k^2 times as weak as what the renderer makes up: a short run doesn't get over that.
+        attention_sum: Whether attention sums the weighted patch. Published is its average, a k^2-th of the weighted
+            mean, which a short run has to make up first.
         flow_width: Channels of a flow estimator after the first halving.
         flow_max_width: Of its widest map.
         flow_layers: Its halvings.
