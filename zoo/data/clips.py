@@ -286,8 +286,11 @@ class EvaluationClips(Dataset[Sample]):
             "index": number,
             "valid": number < len(self),
         }
-        if source != driving:
+        if source.scene != driving.scene:
             sample |= self._fitted.target(source, driving, timeline.stored(moments))
+        elif source != driving:  # an earlier moment of the same: what drives is the truth
+            for name in ("", *(f"_{condition}" for condition in self._fitted.conditions)):
+                sample[f"target{name}"] = sample[f"driving{name}"]
         return sample
 
 

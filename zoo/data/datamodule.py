@@ -389,7 +389,7 @@ class VideoDataModule(LightningDataModule):
         if unknown:
             raise DataError(
                 self._place(),
-                f"has test clips of recordings that aren't trained on, such as {unknown[0]}",
+                f"has test clips of people or recordings that aren't trained on, such as {unknown[0]}",
                 f"set `later_motion`, or list parts of each recording to train on: `pairs: {KNOWN_SUBJECT}` needs them",
             )
         return [(earliest[clip.scene], 0, clip) for clip in driving]

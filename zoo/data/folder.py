@@ -125,12 +125,12 @@ class FolderSource:
         return self._sidecar(clip.name, name).read([clip.start + index for index in indices], self._cache)
 
     def target(self, source: Clip, driving: Clip, indices: Sequence[int]) -> Tensor | None:
-        """The driving frames where both show one person in one recording; else nobody knows: None."""
-        return self.frames(driving, indices) if source.scene == driving.scene else None
+        """None: what one person would look like doing another's motion isn't known of real videos."""
+        return None
 
     def target_condition(self, source: Clip, driving: Clip, name: Condition, indices: Sequence[int]) -> Tensor | None:
-        """One condition of the true frames, where they are known."""
-        return self.condition(driving, name, indices) if source.scene == driving.scene else None
+        """None, for the same reason."""
+        return None
 
     def summary(self) -> str:
         """What there is, what was dropped and why; several lines."""
