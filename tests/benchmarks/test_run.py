@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -65,7 +66,7 @@ def results(folder):
 def lasting(result):
     """What doesn't depend on when, how fast and in how many attempts it was computed."""
     kept = {key: value for key, value in result.items() if key not in ("date", "speed", "commit")}
-    kept["training"] = {"steps": result["training"]["steps"]}
+    kept["training"] = result["training"] and {"steps": result["training"]["steps"]}
     return kept
 
 
@@ -229,6 +230,24 @@ def test_a_killed_run_goes_on_to_the_same_result(whole, tmp_path, everything):
     missing = {step for step, _ in logged(expected).keys() - logged(ours).keys()}
     assert len(missing) <= 1
     assert logged(ours).items() <= logged(expected).items()
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_random_moments_ends_with_the_same_table(whole, tmp_path):
+    """While it starts, trains, writes, measures, or after all: nobody knows, so the moments differ each time."""
+    tiny_protocol.write(tmp_path)
+    moments = [random.uniform(0, 25) for _ in range(4)]
+    for moment in moments:
+        process = start(tmp_path, "--methods", "copy_source", "oracle", FOMM)
+        time.sleep(moment)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        results(tmp_path)  # whatever is there is whole
+    run(tmp_path, "--methods", "copy_source", "oracle", FOMM)
+    ours, expected = results(tmp_path), results(whole)
+    assert ours.keys() == expected.keys(), moments
+    for name, result in expected.items():
+        assert lasting(ours[name]) == lasting(result), moments
 
 
 class FailsOnce(CopySource):

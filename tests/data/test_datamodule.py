@@ -12,7 +12,7 @@ from tiny_folders import numbered_frames, write_clips, write_frames, write_pose,
 from zoo.batch import check_batch
 from zoo.data import DataError, VideoDataModule
 from zoo.data.augment import draw_parameters
-from zoo.errors import OptionError
+from zoo.data.synthetic import SyntheticPeople
 from zoo.pose import BODY_18, BODY_25, draw_surface, flip_pose, to_pixels
 
 FRAMES = 12
@@ -62,7 +62,8 @@ def folder(tmp_path) -> Path:
 
 
 def data(folder, **options) -> VideoDataModule:
-    return VideoDataModule(str(folder), **{"size": 8, "workers": 0, "batch_size": 2, "repeats": 2, **options})
+    path = folder and str(folder)
+    return VideoDataModule(path, **{"size": 8, "workers": 0, "batch_size": 2, "repeats": 2, **options})
 
 
 def run(folder, steps: int = 10, checkpoint: str | None = None, fit: dict | None = None, **options) -> Recorder:
@@ -126,7 +127,7 @@ def test_surfaces_drawn_around_poses_need_no_maps(folder):
     listed = data(folder, conditions=("iuv",), surfaces="skeleton", pairs="pairs.csv")
     (batch,) = listed.test_dataloader()
     assert (batch["source_clip"], batch["driving_clip"]) == (["test/x.png"], ["test/y.png"])
-    with pytest.raises(OptionError, match="whose clips are whole"):
+    with pytest.raises(DataError, match=r"can't be used: x\.png"):  # there are parts of training clips instead
         data(folder, later_motion=0.5, pairs="pairs.csv").test_dataloader()
 
 
@@ -284,6 +285,29 @@ def test_listed_pairs(folder):
     torch.testing.assert_close(batches[0]["source"][0], numbered_frames(5, FRAMES)[[2]] / 255)
     assert batches[0]["source_identity"] == ["x"]
     assert "target" not in batches[0]
+
+
+def test_listed_pairs_of_generated_people_and_of_parts(tmp_path, folder):
+    people = {"train_identities": 1, "val_identities": 0, "test_identities": 2, "clips_per_identity": 1, "frames": 4}
+    names = [clip.name for clip in SyntheticPeople(size=(32, 32), **people).clips("test")]
+    list_of_pairs = tmp_path / "pairs.csv"
+    write_pairs(list_of_pairs, [(names[1], names[0], 3), (names[0], names[0], 0)])
+    generated = {"synthetic": people, "size": 32, "pairs": str(list_of_pairs)}
+    foreign, own = evaluated_batches(None, **generated)
+    assert [*foreign["source_clip"], *foreign["driving_clip"]] == [names[1], names[0]]
+    source, driving = (SyntheticPeople(size=(32, 32), **people).find(name) for name in reversed(names))
+    truth = SyntheticPeople(size=(32, 32), **people).target(source, driving, range(4)) / 255
+    torch.testing.assert_close(foreign["target"][0], truth)
+    torch.testing.assert_close(own["source"][0, 0], own["driving"][0, 0])
+    drawn = evaluated_batches(None, **generated, surfaces="skeleton")
+    torch.testing.assert_close(drawn[0]["driving"], foreign["driving"])
+    write_pairs(list_of_pairs, [("train/id0#0.png[0:9]", "train/id1#1.png[9:12]", 2)])
+    (later,) = evaluated_batches(folder, later_motion=0.25, evaluation_frames=3, pairs=str(list_of_pairs))
+    torch.testing.assert_close(later["source"][0], numbered_frames(0, FRAMES)[[2]] / 255)
+    torch.testing.assert_close(later["driving"][0], numbered_frames(1, FRAMES)[9:] / 255)
+    write_pairs(list_of_pairs, [("nobody", names[0], 0)])
+    with pytest.raises(DataError, match="names 1 clips that can't be used: nobody"):
+        evaluated_batches(None, **generated)
 
 
 @pytest.mark.parametrize(

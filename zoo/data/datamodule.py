@@ -147,7 +147,6 @@ class VideoDataModule(LightningDataModule):
         self.strict = strict
         self._cache = ByteCache((cache_megabytes << 20) // max(1, workers))
         self._opened: ClipSource | None = None
-        self._folder: FolderSource | None = None  # where the clips lie, once it was opened
         self._checked: set[bool] = set()  # whether the first training batch (True) or evaluation batch was looked at
 
     @property
@@ -298,7 +297,7 @@ class VideoDataModule(LightningDataModule):
         if self.path is None:
             source = SyntheticPeople(**(SyntheticOptions(size=self.size) | self.synthetic))
         else:
-            source = self._folder = self._open_folder(Path(self.path))
+            source = self._open_folder(Path(self.path))
         return DrawnSurfaces(source) if self.surfaces == "skeleton" else source
 
     def _open_folder(self, folder: Path) -> FolderSource:
@@ -395,14 +394,8 @@ class VideoDataModule(LightningDataModule):
         return [(earliest[clip.scene], 0, clip) for clip in driving]
 
     def _listed_pairs(self, name: str) -> list[Pair]:
-        self.prepare_data()  # opens the folder
-        source = self._folder
-        if source is None or self.later_motion is not None:
-            raise OptionError(
-                f"`pairs: {name}` needs a data folder whose clips are whole; generated people know `pairs: "
-                f"{CROSS_IDENTITY}`, `later_motion` that and `pairs: {KNOWN_SUBJECT}`"
-            )
-        inside = source.folder / name
+        source = self.source
+        inside = Path(self.path or "") / name
         path = inside if inside.is_file() else Path(name)
         pairs: list[Pair] = []
         absent: list[str] = []

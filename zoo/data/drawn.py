@@ -34,6 +34,10 @@ class DrawnSurfaces:
         """The clips of a split, in a fixed order."""
         return self._source.clips(split)
 
+    def find(self, name: str) -> Clip | None:
+        """The clip that a pair list calls ``name``, or None."""
+        return self._source.find(name)
+
     def frames(self, clip: Clip, indices: Sequence[int]) -> Tensor:
         """Pictures: uint8 (N, 3, H, W) RGB, as stored."""
         return self._source.frames(clip, indices)

@@ -51,6 +51,10 @@ class LaterMotion:
         """First parts to train on; the later ones to validate and to test on."""
         return list(self._train if split == "train" else self._test)
 
+    def find(self, name: str) -> Clip | None:
+        """The part of that name, ``clip[first:end]``, or None."""
+        return next((clip for clip in [*self._test, *self._train] if clip.name == name), None)
+
     def frames(self, clip: Clip, indices: Sequence[int]) -> Tensor:
         """Pictures: uint8 (N, 3, H, W) RGB, as stored."""
         return self._source.frames(self._whole[clip.name], self._shifted(clip, indices))

@@ -60,6 +60,10 @@ class ClipSource(Protocol):
         """The clips of a split, in a fixed order."""
         ...
 
+    def find(self, name: str) -> Clip | None:
+        """The clip that a pair list calls ``name``, or None."""
+        ...
+
     def frames(self, clip: Clip, indices: Sequence[int]) -> Tensor:
         """Pictures: uint8 (N, 3, H, W) RGB, as stored."""
         ...

@@ -148,6 +148,10 @@ class SyntheticPeople:
         """The clips of a split, person by person."""
         return list(self._clips[split])
 
+    def find(self, name: str) -> Clip | None:
+        """The clip of that name, of whatever split, or None."""
+        return next((clip for clips in self._clips.values() for clip in clips if clip.name == name), None)
+
     def frames(self, clip: Clip, indices: Sequence[int]) -> Tensor:
         """Frames (N, 3, H, W) uint8."""
         return self._stack([self._rendering(clip, clip, index).frame for index in indices], 3)
