@@ -1,9 +1,9 @@
-"""What is measured of parts of methods, beside the protocols' tables: sweeps, and Everybody Dance Now's face stage."""
+"""What is measured of parts of methods, beside the protocols' tables: sweeps, people who turn, faces."""
 
 import json
 from pathlib import Path
 
-from benchmarks import faces, sweep
+from benchmarks import faces, sweep, turning
 from benchmarks.jobs import method_title
 from zoo.methods import discover
 
@@ -18,12 +18,13 @@ def ablations(results: Path) -> list[str]:
         FileError: A result isn't as it should be.
     """
     sections = [_sweep(path) for axis in sweep.AXES for path in sorted(results.glob(f"{axis}-*--*.json"))]
+    sections += [_turning(path) for path in sorted(results.glob("turning-*--*.json"))]
     return sections + [_faces(path) for path in sorted(results.glob("faces--*.json"))]
 
 
 def with_ablations(page: str, results: Path) -> str:
     """A page of a method with the tables of now where it has places for them."""
-    return faces.with_faces(sweep.with_sweeps(page, results), results)
+    return faces.with_faces(turning.with_turning(sweep.with_sweeps(page, results), results), results)
 
 
 def _sweep(path: Path) -> str:
@@ -34,6 +35,17 @@ def _sweep(path: Path) -> str:
         f"## {title}: {sweep.AXES[found['sweep']].label}\n\n"
         f"Weights `{found['weights']}`, {clips}.\n\n"
         f"{sweep.table(found)}\n"
+    )
+
+
+def _turning(path: Path) -> str:
+    found = json.loads(path.read_text("utf-8"))
+    title = method_title(discover()[found["method"]].__name__)
+    clips = f"{found['clips']} clips of protocol `{found['protocol']}`, hash `{found['hash']}`"
+    return (
+        f"## {title}: people who turn around, by the side that they show\n\n"
+        f"Weights `{found['weights']}`, {clips}.\n\n"
+        f"{turning.table(found)}\n"
     )
 
 

@@ -21,7 +21,6 @@ from benchmarks.measures import build_measures
 from benchmarks.metadata import machine_name, metadata
 from benchmarks.pages import filled
 from benchmarks.protocol import find_suite
-from benchmarks.schema import ClipRow
 from benchmarks.statistics import mean_interval
 from zoo.base import AnimationModule, MotionOptions
 from zoo.batch import Batch
@@ -72,13 +71,10 @@ class Take:
     Attributes:
         animate: What is measured.
         data: Options of the data module.
-        parts: Series of some of these clips alone, beside the one of all: by what charts call them, which driving clips
-            they count, by name.
     """
 
     animate: Animate
     data: Mapping[str, Any] = field(default_factory=dict)
-    parts: Mapping[str, Callable[[str], bool]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -120,17 +116,12 @@ def with_sources(method: AnimationModule, count: float) -> dict[str, Take]:
 
 
 def with_own_sources(method: AnimationModule, count: float) -> dict[str, Take]:
-    """As :func:`with_sources`, of clips that drive themselves: those who turn show there what other views are good for.
+    """From so many frames of the clip that drives.
 
     Raises:
         OptionError: The method looks at one source only.
     """
-    parts = {"people who turn around": _turns, "people who don't": lambda clip: not _turns(clip)}
-    return {"all sources": Take(method.test_step, _sources(method, count), parts)}
-
-
-def _turns(clip: str) -> bool:
-    return "turn_around" in clip  # names of synthetic clips say the motion
+    return {"all sources": Take(method.test_step, _sources(method, count))}
 
 
 def _sources(method: AnimationModule, count: float) -> dict[str, Any]:
@@ -253,15 +244,14 @@ def sweep(axis: Axis, weights: str, denoiser: Path | None = None) -> Sweep:
         if evaluation["errors"]:
             raise OptionError(f"{weights} failed: {evaluation['errors']}")
         clips = evaluation["measured"]
-        for name, rows in _told_apart(label, evaluation["per_clip"], take.parts).items():
-            for metric in measures.clips:
-                figure = _mean(rows, metric, content["seed"])
-                if figure is None:
-                    raise OptionError(
-                        f"{metric} of {name} can't be measured of what {weights} makes, for it takes two clips with a "
-                        "value; leave it out of the sweep"
-                    )
-                series.setdefault(name, {}).setdefault(metric, []).append(figure)
+        for metric in measures.clips:
+            figure = _mean(evaluation["per_clip"], metric, content["seed"])
+            if figure is None:
+                raise OptionError(
+                    f"{metric} of {label} can't be measured of what {weights} makes, for it takes two clips with a "
+                    "value; leave it out of the sweep"
+                )
+            series.setdefault(label, {}).setdefault(metric, []).append(figure)
     found = Sweep(
         sweep=axis.name,
         method=folder,
@@ -276,14 +266,6 @@ def sweep(axis: Axis, weights: str, denoiser: Path | None = None) -> Sweep:
     if denoiser:
         found["denoiser_sha256"] = sha256_of(load_weights(denoiser, SkeletonDenoiser).inference_state())
     return found
-
-
-def _told_apart(
-    label: str, rows: Sequence[ClipRow], parts: Mapping[str, Callable[[str], bool]]
-) -> dict[str, Sequence[ClipRow]]:
-    """All rows under the label, and those of each part under its name and how many they are."""
-    named = {name: [row for row in rows if counts(row["clip"])] for name, counts in parts.items()}
-    return {label: rows} | {f"{name} ({len(some)} clips)": some for name, some in named.items()}
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], metric: str, seed: int) -> Figure | None:

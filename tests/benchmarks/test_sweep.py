@@ -17,7 +17,6 @@ from benchmarks.sweep import (
     OWN_SOURCES,
     POSE_NOISE,
     SOURCES,
-    Take,
     pictures,
     read_sweep,
     sweep,
@@ -62,29 +61,16 @@ def test_sources_are_as_many_as_the_value_says(protocol):
     assert of_four != pytest.approx(expected[1], rel=1e-3)
 
 
-def test_parts_of_the_clips_have_series_of_their_own(protocol):
-    def takes(method, count):
-        return {"all sources": Take(method.test_step, {}, {"of the first person": lambda clip: "person000" in clip})}
-
-    axis = replace(OWN_SOURCES, protocol=protocol, metrics=("l1",), values=(1,))
-    found = sweep(replace(axis, takes=takes), RETRIEVING)
-    whole, part = found["series"]["all sources"]["l1"][0], found["series"]["of the first person (2 clips)"]["l1"][0]
-    assert whole["value"] == pytest.approx(plainly_measured(protocol, RETRIEVING))
-    assert part["value"] != pytest.approx(whole["value"], rel=1e-3)
-    assert list(found["series"]) == ["all sources", "of the first person (2 clips)"]
-    none = {"nobody": lambda clip: False}
-    with pytest.raises(OptionError, match=r"l1 of nobody \(0 clips\) can't be measured.*two clips"):
-        sweep(replace(axis, takes=lambda method, _: {"all": Take(method.test_step, {}, none)}), RETRIEVING)
-
-
-def test_those_who_turn_around_are_told_apart_by_their_clips_names():
-    (take,) = OWN_SOURCES.takes(zoo.load(RETRIEVING), 4).values()
-    assert take.data == {"source_frames": 4}
-    clips = ["test/person001/turn_around-0", "test/person000/walk-1"]
-    assert {name: [clip for clip in clips if counts(clip)] for name, counts in take.parts.items()} == {
-        "people who turn around": clips[:1],
-        "people who don't": clips[1:],
-    }
+def test_own_sources_are_of_the_clip_itself_and_a_single_clip_is_refused(tmp_path):
+    data = {"size": 64, "evaluation_frames": 2}
+    protocol = str(tiny_protocol.write(tmp_path, metrics=["l1"], data=data))
+    found = sweep(replace(OWN_SOURCES, protocol=protocol, metrics=("l1",), values=(2,)), RETRIEVING)
+    (figure,) = found["series"]["all sources"]["l1"]
+    assert figure["value"] == pytest.approx(plainly_measured(protocol, RETRIEVING, source_frames=2))
+    alone = tiny_protocol.CONTENT["data"]["synthetic"] | {"test_identities": 1, "clips_per_identity": 1}
+    protocol = str(tiny_protocol.write(tmp_path, metrics=["l1"], data=data | {"synthetic": alone}))
+    with pytest.raises(OptionError, match=r"l1 of all sources can't be measured.*two clips"):
+        sweep(replace(OWN_SOURCES, protocol=protocol, metrics=("l1",), values=(1,)), RETRIEVING)
 
 
 def test_noise_reaches_the_method_and_not_the_truth(protocol, tmp_path):

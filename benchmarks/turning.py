@@ -1,0 +1,185 @@
+"""Which frames more sources are good for: those of people who turn around, by the side that they show.
+
+``python -m benchmarks.turning WEIGHTS`` animates the clips of `synthetic-64-turning` from one, two, four and eight of
+their own frames. The first one shows the person's front. Where further sources help because they show other sides,
+frames of those sides gain more by them than frames of the front do.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+import zoo
+from benchmarks import charts
+from benchmarks.board import metric_column
+from benchmarks.evaluation import batches
+from benchmarks.metadata import RESULTS, machine_name, metadata
+from benchmarks.pages import filled
+from benchmarks.protocol import find_suite
+from benchmarks.statistics import compare, mean_interval
+from zoo.base import AnimationModule
+from zoo.data import VideoDataModule
+from zoo.errors import OptionError
+from zoo.metrics import L1
+from zoo.report import sha256_of, write_json
+from zoo.weights.reference import METHODS, find_reference_weights
+
+PROTOCOL = "synthetic-64-turning"
+SOURCES = (1, 2, 4, 8)
+SIDES = ("front", "side", "back")
+METRIC = "subject_l1"
+LABEL = "source frames, of the clip itself"
+PICTURE = "turning-subject_l1.svg"
+
+_TORSO_BACK, _TORSO_FRONT = 1, 2  # DensePose's parts
+_MOSTLY = 0.8
+"""A frame shows front or back where so much of the visible torso is it, else the side."""
+
+
+def main() -> None:
+    """Measures, prints and writes the result, and the chart of the method's page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.turning", description=__doc__.splitlines()[0])
+    parser.add_argument("weights", help="METHOD/TAG of weights that come with the zoo, or a weights file")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of results (default: benchmarks/results)")
+    options = parser.parse_args()
+    method = zoo.load(options.weights).eval()
+    known = options.weights in find_reference_weights()
+    folder = type(method).__module__.split(".")[2]  # zoo.methods.FOLDER.module
+    (protocol,) = find_suite(PROTOCOL).protocols
+    found: dict[str, Any] = {
+        "method": folder,
+        "weights": options.weights if known else Path(options.weights).name,
+        "sha256": sha256_of(method.inference_state()),
+        "protocol": protocol.name,
+        "hash": protocol.hash,
+        **measure(method),
+    }
+    path = options.results / f"turning-{folder}--{machine_name()}.json"
+    write_json(path, metadata("turning", torch.get_num_threads()) | found)
+    drawn = METHODS / folder / "pictures" / PICTURE
+    drawn.write_text(picture(found), "utf-8")
+    print(table(found), path, drawn, sep="\n")
+
+
+@torch.inference_mode()
+def measure(method: AnimationModule, clips: int | None = None, sources: Sequence[int] = SOURCES) -> dict[str, Any]:
+    """The person's L1 by the side that frames show, and what frames of other sides gain beyond those of the front.
+
+    Args:
+        method: One that takes several sources, in eval mode.
+        clips: So many of the protocol's, the first ones; None takes all.
+        sources: How many frames of each clip are the sources, the first of them one.
+
+    Returns:
+        ``clips``, their number; ``sources``; ``sides``: of each a list of values per clip for every number of sources;
+        ``gains``: of side and back, for every number of sources but the first, how a clip's gain there compares with
+        its gain in frames of the front.
+
+    Raises:
+        OptionError: The method looks at one source.
+    """
+    if not method.takes_several_sources:
+        raise OptionError(f"{type(method).__name__} looks at one source, however many there are")
+    sides: dict[str, list[list[float]]] = {side: [] for side in SIDES}
+    for count in tqdm(sources, desc="turning", unit="number of sources"):
+        metrics = {side: L1("subject") for side in SIDES}
+        for number, batch in enumerate(batches(_open_data(method, count))):
+            if number == clips:
+                break
+            shown = sides_shown(batch["driving_iuv"][0])
+            if set(SIDES) - set(shown):
+                continue  # a clip counts where it has frames of all
+            prediction, mask = method.test_step(batch, number), batch["driving_mask"]
+            for side, metric in metrics.items():
+                frames = [index for index, each in enumerate(shown) if each == side]
+                metric.update(prediction[:, frames], batch["driving"][:, frames], mask=mask[:, frames])
+        for side, metric in metrics.items():
+            sides[side].append(metric.per_clip().tolist())
+    return {"clips": len(sides["front"][0]), "sources": [*sources], "sides": sides, "gains": _gains(sides)}
+
+
+def sides_shown(surface: Tensor) -> list[str | None]:
+    """Which of ``SIDES`` each frame shows; None for a frame without a torso.
+
+    Args:
+        surface: DensePose's parts, u and v (T, 3, H, W), the parts as numbers 0 to 24.
+    """
+    back, front = ((surface[:, 0] == part).sum((1, 2)) for part in (_TORSO_BACK, _TORSO_FRONT))
+    shares = (back / (back + front)).tolist()  # NaN without either
+    return [
+        None if share != share else "back" if share > _MOSTLY else "front" if share < 1 - _MOSTLY else "side"
+        for share in shares
+    ]
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """Such a result as Markdown: a row for each side, a column for each number of sources."""
+    column = metric_column(METRIC, [fmean(values) for side in SIDES for values in found["sides"][side]])
+    rows = [[LABEL, *map(str, found["sources"])]]
+    rows.append(["---", *("---:" for _ in found["sources"])])
+    for side in SIDES:
+        cells = []
+        for values, (low, high) in zip(found["sides"][side], _intervals(found, side), strict=True):
+            cells.append(f"{column.number(fmean(values))} [{column.number(low)}, {column.number(high)}]")
+        rows.append([f"{column.label}, frames of the {side}", *cells])
+    for side, gains in found["gains"].items():
+        cells = [f"{gain['difference']:+.4f} (p = {gain['p_value']:.4f})" for gain in gains]
+        rows.append([f"gain since one source, of the {side} beyond the front's", "", *cells])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def picture(found: Mapping[str, Any]) -> str:
+    """Such a result as the text of an SVG file: a curve for each side."""
+    curves = [
+        charts.Curve(
+            f"frames of the {side}",
+            found["sources"],
+            [fmean(values) for values in found["sides"][side]],
+            _intervals(found, side),
+        )
+        for side in SIDES
+    ]
+    return charts.standalone(
+        charts.curves(metric_column(METRIC, []).label, curves, "source frames, of the clip itself")
+    )
+
+
+def with_turning(page: str, results: Path) -> str:
+    """A page with the tables of now between `<!-- turning: RESULT -->` and `<!-- end -->`, RESULT without `.json`."""
+    return filled(page, "turning", lambda words: table(json.loads((results / f"{words[0]}.json").read_text("utf-8"))))
+
+
+def _open_data(method: AnimationModule, count: int) -> VideoDataModule:
+    """The protocol's clips, from so many of their own frames."""
+    (protocol,) = find_suite(PROTOCOL).protocols
+    conditions = dict.fromkeys(["iuv", "mask", *method.conditions])
+    return VideoDataModule(
+        **protocol.data_options(None), source_frames=count, conditions=tuple(conditions), strict=True, workers=0
+    )
+
+
+def _gains(sides: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, list[dict[str, float]]]:
+    def since_one(side: str, place: int) -> list[float]:
+        return [first - now for first, now in zip(sides[side][0], sides[side][place], strict=True)]
+
+    places = range(1, len(sides["front"]))
+    return {
+        side: [vars(compare(since_one(side, place), since_one("front", place))) for place in places]
+        for side in ("side", "back")
+    }
+
+
+def _intervals(found: Mapping[str, Any], side: str) -> list[tuple[float, float]]:
+    intervals = (mean_interval(values) for values in found["sides"][side])
+    return [(interval[0], interval[1]) for interval in intervals if interval is not None]
+
+
+if __name__ == "__main__":
+    main()
