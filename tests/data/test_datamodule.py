@@ -313,7 +313,7 @@ def test_listed_pairs_of_generated_people_and_of_parts(tmp_path, folder):
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([("x.png", "y.png", 0), ("x.png", "gone.mp4", 0)], "names 1 clips that can't be used: gone.mp4"),
+        ([("x.png", "gone.mp4", 0)], "names 1 clips that can't be used: gone.mp4"),
         ([("../../../../etc/passwd", "y.png", 0)], "etc/passwd"),
         ([("x.png", "y.png", 900)], "asks for frame 900 of test/x.png, which has 12"),
         ([], "lists no pairs"),
@@ -324,6 +324,24 @@ def test_wrong_pairs(folder, rows, said):
     with pytest.raises(DataError, match=said) as caught:
         evaluated_batches(folder, pairs="pairs.csv")
     assert str(caught.value).startswith(str(folder / "pairs.csv"))
+
+
+def test_pairs_of_absent_clips_are_left_out_unless_strict(folder):
+    write_pairs(folder / "pairs.csv", [("x.png", "y.png", 0), ("x.png", "gone.mp4", 0)])
+    with pytest.warns(UserWarning, match=r"names 1 clips that can't be used: gone\.mp4; its other pairs are used"):
+        (batch,) = evaluated_batches(folder, pairs="pairs.csv")
+    assert batch["driving_clip"] == ["test/y.png"]
+    with pytest.raises(DataError, match="add them or remove the rows"):
+        evaluated_batches(folder, pairs="pairs.csv", strict=True)
+
+
+def test_sources_are_apart_from_the_driving_frame_of_a_slowed_clip(folder):
+    module = data(folder, fps=75.0, sources_apart=True, source_frames=2, repeats=20)
+    for batch in module.train_dataloader():
+        for source in batch["source"].unbind(1):
+            assert not (source == batch["driving"][:, 0]).flatten(1).all(1).any()
+    with pytest.raises(DataError, match="a training sample needs 14 frames, it has 12"):
+        data(folder, fps=75.0, sources_apart=True, driving_frames=13).train_dataloader()
 
 
 def test_known_subjects(folder):

@@ -413,6 +413,18 @@ def test_lines_are_those_of_scikit_image():
     assert different < 50  # of some 2000 pixels: where a level hangs on double precision's last bit
 
 
+def test_joints_in_the_first_row_or_column_are_not_drawn():
+    """Official: a coordinate that is 0 as a whole number means that a joint is missing."""
+    places = torch.tensor([[0.6, 20, 1], [20, 0.6, 1], [1.2, 30, 1], [30, 30, 1]])
+    pose = torch.zeros(1, 17, 3)
+    pose[0, :4] = places
+    drawing = draw_skeleton(to_units(pose, (40, 40)), ((0, 3), (1, 3), (2, 3)), 40, 40)[0]
+    pose[0, :2] = 0
+    without = draw_skeleton(to_units(pose, (40, 40)), ((0, 3), (1, 3), (2, 3)), 40, 40)[0]
+    assert torch.equal(drawing, without)
+    assert drawing[:, 30, 1].any()
+
+
 def test_affine_flows_cost_nothing():
     rows, columns = torch.meshgrid(torch.arange(9.0), torch.arange(7.0), indexing="ij")
     flow = torch.stack([0.3 * rows - 2 * columns + 1, 0.1 * columns + 5])[None]
@@ -501,6 +513,32 @@ class TestOfficialFile:
         torch.save(official.to_official(module.state_dict())["G"], tmp_path / "renamed.pth")
         loaded = DeepSpatialTransformation.from_official(tmp_path / "renamed.pth", **SMALL)
         assert all(torch.equal(loaded.inference_state()[name], t) for name, t in module.inference_state().items())
+
+    def test_what_the_first_stage_leaves(self, tmp_path):
+        """Its program writes the flow estimator alone; the second stage starts from that."""
+        module = DeepSpatialTransformation(**SMALL)
+        content = official.to_official(module.state_dict())["G"]
+        flow = {name: tensor for name, tensor in content.items() if name.startswith("flow_net.")}
+        assert 0 < len(flow) < len(content)
+        torch.save(flow, tmp_path / "latest_net_G.pth")
+        torch.manual_seed(1)
+        loaded = DeepSpatialTransformation.from_official(tmp_path / "latest_net_G.pth", stage="flow", **SMALL)
+        state = loaded.generator.state_dict()
+        assert all(torch.equal(state[name], tensor) for name, tensor in flow.items() if ".conv1." not in name)
+        path = save_weights(loaded, tmp_path / "flow.safetensors")
+        second = DeepSpatialTransformation(**SMALL, init_from=str(path))
+        second.setup("fit")
+        assert all(torch.equal(tensor, second.generator.state_dict()[name]) for name, tensor in state.items())
+        with pytest.raises(WeightsError, match=r"latest_net_G\.pth.*lacks"):
+            DeepSpatialTransformation.from_official(tmp_path / "latest_net_G.pth", **SMALL)
+
+    @pytest.mark.parametrize("other", [{"activation": "ReLU"}, {"use_spect": True}, {"use_coord": True}])
+    def test_options_of_other_networks_are_refused(self, other):
+        config = {"ngf": 8, "img_f": 8, "layers": 2, "num_blocks": 1, "attn_layer": [1], "extractor_kz": {"1": 3}}
+        assert official.constructor_arguments(config | {"activation": "LeakyReLU"})["patch_sizes"] == [3]
+        (name,) = other
+        with pytest.raises(OptionError, match=f"{name} is {other[name]!r}"):
+            official.constructor_arguments(config | other)
 
     def test_denoiser_round_trip(self, tmp_path):
         denoiser = SkeletonDenoiser(channels=8)

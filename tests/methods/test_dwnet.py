@@ -525,6 +525,22 @@ class TestOfficialCheckpoints:
     def test_options_of_the_losses(self, options, weights):
         assert official.constructor_arguments(options)["loss_weights"] == PUBLISHED | weights
 
+    def test_a_discriminator_whose_features_nobody_compares(self):
+        """Official: it is built without their layers, so that its tensors have other names."""
+        method = small(loss_weights={"feature_matching": 0})
+        files = official.to_official(method.state_dict())
+        assert set(files["D"]) == {f"layer{s}.{j}.{kind}" for s in (0, 1) for j in (0, 2, 5, 8) for kind in
+                                   ("weight", "bias")}  # fmt: skip
+        loaded = small(loss_weights={"feature_matching": 0})
+        loaded.load_official(files)
+        assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in method.state_dict().items())
+
+    @pytest.mark.parametrize("other", [{"no_lsgan": True}, {"beta1": 0.9}, {"pool_size": 50}])
+    def test_options_of_another_training_are_refused(self, other):
+        (name,) = other
+        with pytest.raises(OptionError, match=f"{name} is {other[name]}"):
+            official.constructor_arguments(other)
+
     def test_another_norm_is_refused(self):
         with pytest.raises(OptionError, match="never by layer; take over weights"):
             official.constructor_arguments({"norm": "layer"})

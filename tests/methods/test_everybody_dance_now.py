@@ -604,6 +604,8 @@ class TestOfficialFiles:
         assert official.constructor_arguments(options | {"use_l1": True})["loss_weights"]["reconstruction"] == 10
         assert method.configure_optimizers()[1][0].lr_lambdas[0](150) == 1  # without a decay the rate stays
         assert official.constructor_arguments(options)["face_network"] == "unet"
+        plain = EverybodyDanceNow(**official.constructor_arguments(options | {"no_ganFeat_loss": True}))
+        assert "layer1.0.weight" in official.to_official(plain.state_dict())["D"]  # nobody compares its features
         with pytest.raises(OptionError, match="n_local_enhancers is 2"):
             official.constructor_arguments(options | {"n_local_enhancers": 2})
 

@@ -347,9 +347,30 @@ class TestOfficialFile:
         arguments = official.constructor_arguments(config)
         assert arguments["estimate_jacobian"] is False
         assert arguments["sigma_tps"] == 0
+        stretched = train | {"transform_params": {"sigma_affine": 0.05, "sigma_tps": 0.005}}  # official: needs points
+        assert official.constructor_arguments(config | {"train_params": stretched})["sigma_tps"] == 0
+        bare = {"scales": [1]}
+        alone = {key: value for key, value in config.items() if key != "train_params"} | {"discriminator_params": bare}
+        arguments = official.constructor_arguments(alone)
+        assert [arguments[f"discriminator_{name}"] for name in ("width", "max_width", "blocks")] == [64, 512, 4]
+        with torch.device("meta"):
+            assert FirstOrderMotionModel(**arguments).weights["equivariance_jacobian"] == 0
         for wrong in ({"generator_params": network}, {"common_params": {"num_kp": 3, "num_channels": 1}}):
             with pytest.raises(OptionError, match=r"dense_motion_params|num_channels is 1"):
                 official.constructor_arguments(config | wrong)
+
+    def test_weights_of_losses_may_be_fewer(self):
+        weights = {"perceptual": [10, 5], "feature_matching": [0], "generator_gan": 1}
+        network = {"block_expansion": 8, "max_features": 16, "num_blocks": 2, "temperature": 0.1, "scales": [1]}
+        generator = network | {"num_down_blocks": 1, "num_bottleneck_blocks": 1, "dense_motion_params": network}
+        rates = dict.fromkeys(("lr_generator", "lr_discriminator", "lr_kp_detector"), 2e-4)
+        train = rates | {"scales": [1], "loss_weights": weights, "transform_params": {"sigma_affine": 0.05}}
+        common = {"common_params": {"num_kp": 3, "estimate_jacobian": True}, "kp_detector_params": network}
+        rest = {"discriminator_params": network, "generator_params": generator, "train_params": train}
+        arguments = official.constructor_arguments(common | rest)
+        assert arguments["loss_weights"]["perceptual"] == [10, 5, 0, 0, 0]
+        with torch.device("meta"):
+            FirstOrderMotionModel(**arguments)  # nothing is matched, so that it needs no weights
 
     def test_wrong_arguments_are_named(self, tmp_path):
         torch.save(official.to_official(FirstOrderMotionModel(**self.small).state_dict()), tmp_path / "cpk.pth.tar")

@@ -239,6 +239,13 @@ def test_frames_of_all_clips_together_are_pictures(name: str) -> None:
     assert together.compute().item() == pytest.approx(sum(known) / len(known), rel=1e-6)
 
 
+@pytest.mark.parametrize("name", ["l1", "psnr", "ssim", "lpips_alex", "flicker"])
+def test_clips_without_frames_are_refused(name: str) -> None:
+    empty = {key: value[:, :0] for key, value in clips(name).items() if key in ("prediction", "target")}
+    with pytest.raises(ValueError, match=rf"{name} needs clips \(B, T, C, H, W\) of at least [12] frame"):
+        METRICS[name]().update(**empty)
+
+
 @pytest.mark.parametrize("name", [n for n in METRICS if "tlp" in n or "flicker" in n])
 def test_pictures_and_short_clips_have_no_motion(name: str) -> None:
     given = clips(name)

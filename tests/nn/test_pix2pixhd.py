@@ -155,6 +155,13 @@ def test_two_enhancers_work_at_four_times_the_global_resolution():
     assert sizes == [(1, 8, 8, 12)]
 
 
+def test_the_global_branch_reflects_whatever_its_enhancers_do():
+    network = LocalEnhancer(3, 3, width=2, downsamplings=1, blocks=1, enhancer_blocks=1, padding="zero")
+    assert "model1_2.0.conv_block.0.weight" in network.state_dict()  # no layer pads before it
+    reflecting = [key for key in network.state_dict() if key.endswith("conv_block.1.weight")]
+    assert reflecting == ["model.7.conv_block.1.weight"]
+
+
 def test_pool_ignores_what_is_outside():
     pictures = torch.ones(1, 1, 5, 4)
     assert torch.equal(HalvingPool()(pictures), torch.ones(1, 1, 3, 2))

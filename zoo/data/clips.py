@@ -219,7 +219,8 @@ class TrainingClips(Dataset[Sample]):
         sources = draw.integers(timeline.frames, size=self._source_frames)
         start = draw.integers(timeline.frames - self._moments[-1])
         if self._sources_apart:
-            apart = np.setdiff1d(np.arange(timeline.frames), start + self._moments)
+            moments = np.arange(timeline.frames)  # of a clip that is played slower several show one frame
+            apart = moments[np.isin(timeline.stored(moments), timeline.stored(start + self._moments), invert=True)]
             sources = apart[draw.integers(len(apart), size=self._source_frames)]
         sample = {
             **self._fitted.frames("source", clip, timeline.stored(sources)),

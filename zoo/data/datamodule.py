@@ -1,3 +1,4 @@
+import warnings
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -338,6 +339,8 @@ class VideoDataModule(LightningDataModule):
         clips, reasons = [], []
         for clip in self.source.clips("train"):
             frames = Timeline(clip, self.fps).frames
+            if self.sources_apart:
+                frames = min(frames, clip.frames)  # a clip that is played slower shows no more than it has
             if frames >= needed:
                 clips.append(clip)
             else:
@@ -412,9 +415,10 @@ class VideoDataModule(LightningDataModule):
             pairs.append((who, row.frame, how))
         if absent:
             shown = ", ".join(list(dict.fromkeys(absent))[:3])
-            raise DataError(
-                path, f"names {len(absent)} clips that can't be used: {shown}", "add them or remove the rows"
-            )
+            problem = f"names {len(absent)} clips that can't be used: {shown}"
+            if self.strict or not pairs:
+                raise DataError(path, problem, "add them or remove the rows")
+            warnings.warn(f"{path} {problem}; its other pairs are used", stacklevel=2)
         return pairs
 
     # --- loaders

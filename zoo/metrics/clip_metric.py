@@ -111,7 +111,8 @@ class ClipMetric(Metric, ABC):
         target = known.get("target", prediction)
         check_pictures(prediction, target)
         shape = prediction.shape
-        if self.fewest_frames > 1 and (prediction.ndim != 5 or shape[1] < self.fewest_frames):
+        clips = prediction.ndim == 5
+        if (self.fewest_frames > 1 and not clips) or (clips and shape[1] < self.fewest_frames):
             raise ValueError(
                 f"{self.name} needs clips (B, T, C, H, W) of at least {self.fewest_frames} frames, not {tuple(shape)}"
             )

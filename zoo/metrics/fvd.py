@@ -171,7 +171,10 @@ FVD_VARIANTS: dict[str, Callable[[], FVD]] = {
     "fvd_stylegan_v_128f_subsample8f": partial(FVD, frames=16, every=8, unbiased=False),
     "fvd_videogpt": partial(FVD, "short_side_center_crop"),
 }
-"""Published ways to resize, cut and estimate, by the code that they come from.
+"""Published ways to resize and estimate, and lengths of clips, by the code that they come from.
+
+Which clips are compared is up to the caller: every window of a video counts, and a shorter video as one clip (see
+`FVD`), where StyleGAN-V draws one window of 2048 videos.
 
 ``fvd_tensorflow`` is the original. VideoGPT's own port of the network has another constant in its norms, which moves
 its values by about 0.2 %; the network here is the original's throughout.

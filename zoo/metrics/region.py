@@ -47,7 +47,7 @@ def average(maps: Tensor, region: Tensor | None) -> tuple[Tensor, Tensor]:
         maps = maps.cpu()
     per_pixel = maps.mean(1, keepdim=True)
     if region is None:
-        pixels = torch.full((len(maps),), maps[0, 0].numel(), dtype=torch.float64, device=maps.device)
+        pixels = torch.full((len(maps),), maps.shape[-2] * maps.shape[-1], dtype=torch.float64, device=maps.device)
         return per_pixel.mean((1, 2, 3), dtype=torch.float64), pixels
     region = region.to(maps.device)
     pixels = region.sum((1, 2, 3)).double()

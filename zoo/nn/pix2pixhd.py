@@ -140,7 +140,7 @@ class LocalEnhancer(nn.Module):
         enhancers: Number of enhancers.
         enhancer_blocks: Residual blocks of each.
         norm: Normalisation.
-        padding: What surrounds the picture in the residual blocks.
+        padding: What surrounds the picture in the enhancers' residual blocks; the global branch always reflects.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class LocalEnhancer(nn.Module):
         super().__init__()
         self.enhancers = enhancers
         global_width = width * 2**enhancers
-        self.model = nn.Sequential(*_global_branch(in_channels, global_width, downsamplings, blocks, norm, padding))
+        self.model = nn.Sequential(*_global_branch(in_channels, global_width, downsamplings, blocks, norm, "reflect"))
         for number in range(1, enhancers + 1):
             channels = width * 2 ** (enhancers - number)
             contract = _stem(in_channels, channels, norm) + _down(channels, norm)

@@ -82,14 +82,14 @@ class TemporalDiscriminator(nn.Module):
 
     Args:
         width: Channels after the first halving.
-        max_width: Of the widest map.
+        max_width: Of the widest map after the first two halvings.
         layers: Halvings, two of which also shorten the run, from 6 to 4 to 2.
     """
 
     def __init__(self, width: int, max_width: int, layers: int) -> None:
         super().__init__()
         widest = max_width // width
-        channels = width * min(2, widest)
+        channels = 2 * width  # Official: whatever the widest map is to have
         self.block0 = ResBlock3DEncoder(3, width, hidden=width)
         self.block1 = ResBlock3DEncoder(width, channels, hidden=width)
         channels *= RUN - 4

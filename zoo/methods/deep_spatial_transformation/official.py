@@ -59,6 +59,10 @@ def to_official_denoiser(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key.replace("cleaner.network.", "kp_input.", 1): tensor for key, tensor in state.items()}
 
 
+_ONLY = {"activation": "LeakyReLU", "use_spect": False, "use_coord": False}
+"""Official options of generators that have one value here: that of all published ones."""
+
+
 def constructor_arguments(config: dict[str, Any]) -> dict[str, Any]:
     """Constructor arguments that the options of an official generator amount to.
 
@@ -67,8 +71,11 @@ def constructor_arguments(config: dict[str, Any]) -> dict[str, Any]:
             ``norm``. The widths of the flow estimators are fixed in the official code and are the defaults here.
 
     Raises:
-        OptionError: Another norm than ``instance`` and ``batch``.
+        OptionError: Another norm than ``instance`` and ``batch``, or another option that the networks here don't have.
     """
+    for name, only in _ONLY.items():
+        if config.get(name, only) != only:
+            raise OptionError(f"{name} is {config[name]!r} in these options; only {only!r} is here")
     norm = config.get("norm", "instance")
     if norm not in get_args(Norm):
         raise OptionError(f"the official norm {norm!r} isn't here; only {' and '.join(get_args(Norm))} are")

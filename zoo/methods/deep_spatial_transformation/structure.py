@@ -60,7 +60,7 @@ def draw_skeleton(pose: Tensor, limbs: Limbs, height: int, width: int) -> Tensor
         (N, 3, height, width), whole numbers in 0 ... 255.
     """
     joints = snapped(to_pixels(pose, (height, width)), pose.dtype)[..., :2].trunc()
-    present = pose[..., 2] > 0
+    present = (pose[..., 2] > 0) & (joints != 0).all(-1)  # Official: in the first row or column is missing
     rows = torch.arange(height, device=pose.device, dtype=pose.dtype)[:, None]
     columns = torch.arange(width, device=pose.device, dtype=pose.dtype)
     drawing = pose.new_zeros(len(pose), 3, height, width)

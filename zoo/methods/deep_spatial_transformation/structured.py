@@ -25,6 +25,8 @@ from zoo.weights.checkpoint import initialise_from, load_state, load_weights, wi
 
 ADAM_BETAS = (0.0, 0.999)
 
+_FLOW = "generator.flow_net."
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -343,9 +345,14 @@ class StructureDriven(AdversarialTraining, ABC):
         return self.structures(driving, "driving", poses, state.skeleton)
 
     def load_official(self, checkpoint: dict[str, Any]) -> None:
-        """Loads official networks, see :func:`official.rename`; a denoiser that is here keeps its weights."""
-        own = {name: tensor for name, tensor in self.state_dict().items() if name.startswith("denoiser.")}
+        """Loads official networks, see :func:`official.rename`; a denoiser that is here keeps its weights.
+
+        Official: what the first stage leaves is its flow estimator alone; the rest then keeps its weights, too.
+        """
         renamed = official.rename(checkpoint)
+        flow_alone = self.hparams.get("stage") == "flow" and all(name.startswith(_FLOW) for name in renamed)
+        kept = ("denoiser.", "generator.") if flow_alone else ("denoiser.",)
+        own = {name: tensor for name, tensor in self.state_dict().items() if name.startswith(kept)}
         known = {name: tensor for name, tensor in renamed.items() if hasattr(self, name.partition(".")[0])}
         load_state(self, own | without_unfitting(self, known, ("discriminator", "video_discriminator")))
 

@@ -59,6 +59,7 @@ class DwNet(AdversarialTraining):
         norm: Normalisation of both networks: ``instance`` as published, after which a picture's brightness and contrast
             are forgotten, or ``batch``, an option of the official code, which keeps them.
         previous_frame: Whether a frame also looks at the one generated before; without, it looks at the source twice.
+            Official training without it sees one driving frame a sample: ``data.driving_frames: 1``.
         discriminator_width: Channels of the discriminator's first block.
         discriminator_layers: How often each of its copies halves its picture.
         discriminator_scales: Pyramid levels that are judged.
@@ -96,7 +97,11 @@ class DwNet(AdversarialTraining):
         self.hparams["loss_weights"] = self.weights  # all of them: a file must not follow defaults
         self.generator = networks.WarpGenerator(width, downsamplings, blocks, warping, grid_padding, norm)
         self.discriminator = networks.discriminator(
-            discriminator_width, discriminator_layers, discriminator_scales, norm
+            discriminator_width,
+            discriminator_layers,
+            discriminator_scales,
+            norm,
+            features=self.weights["feature_matching"] > 0,  # Official: else its layers have other names
         )
         self.phases = (Phase("generator", ("generator",)), Phase("discriminator", ("discriminator",)))
         # Official: the network sees [-1, 1] as it is, without ImageNet's normalisation.

@@ -115,11 +115,15 @@ def _doubling(in_channels: int, out_channels: int, bias: bool) -> nn.ConvTranspo
     return nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, bias=bias)
 
 
-def body_discriminator(in_channels: int, width: int, layers: int, scales: int) -> MultiScalePatchGAN:
+def body_discriminator(in_channels: int, width: int, layers: int, scales: int, features: bool) -> MultiScalePatchGAN:
     """Judges stick figures and frames, stacked (N, in_channels, H, W); freshly initialised."""
-    return MultiScalePatchGAN(in_channels, width, layers, scales).apply(init_normal)
+    return MultiScalePatchGAN(in_channels, width, layers, scales, features=features).apply(init_normal)
+
+
+FACE_LAYERS = 3
+"""Of the face discriminator, as published."""
 
 
 def face_discriminator(width: int) -> PatchGAN:
     """Judges a drawn face and a face, (N, 6, h, w), one moment at a time; freshly initialised."""
-    return PatchGAN(6, width, layers=3, norm="batch").apply(init_normal)
+    return PatchGAN(6, width, layers=FACE_LAYERS, norm="batch").apply(init_normal)

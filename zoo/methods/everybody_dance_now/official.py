@@ -6,7 +6,7 @@ from torch import Tensor
 
 from zoo.errors import OptionError
 from zoo.methods.everybody_dance_now.losses import published_weights
-from zoo.methods.everybody_dance_now.networks import Body
+from zoo.methods.everybody_dance_now.networks import FACE_LAYERS, Body
 
 NETWORKS = {"G": "generator", "D": "discriminator", "Gface": "face_generator", "Dface": "face_discriminator"}
 """Official name of a network, as in the file ``latest_net_Gface.pth`` -> our attribute."""
@@ -59,7 +59,7 @@ def constructor_arguments(options: dict[str, Any]) -> dict[str, Any]:
         options: As in the official ``opt.txt``: ``netG``, ``ngf``, ``ndf``, ``num_D``, ``n_downsample_global``,
             ``n_blocks_global``, ``n_blocks_local``, ``n_layers_D``, ``face_generator`` and, where they are there,
             ``faceGtype``, ``lambda_feat``, ``no_ganFeat_loss``, ``no_vgg_loss``, ``use_l1`` and ``lambda_A``. The
-            widths of the face networks aren't options there.
+            widths of the face networks aren't options there. In the face stage ``niter_fix_main`` must not be 0.
 
     Raises:
         OptionError: An option asks for something that isn't here.
@@ -67,6 +67,13 @@ def constructor_arguments(options: dict[str, Any]) -> dict[str, Any]:
     for name, only in _ONLY.items():
         if options.get(name, only) != only:
             raise OptionError(f"{name} is {options[name]!r} in these options; only {only!r} is here")
+    if options.get("niter_fix_global", 0):
+        raise OptionError("niter_fix_global is set in these options; here the global branch is never frozen")
+    if options.get("face_generator"):
+        if options["n_layers_D"] != FACE_LAYERS:
+            raise OptionError(f"n_layers_D is {options['n_layers_D']}; the face discriminator here has {FACE_LAYERS}")
+        if not options.get("niter_fix_main", 10):
+            raise OptionError("niter_fix_main is 0 in these options; here the face stage never trains the body")
     body: Body = options["netG"]
     weights, share = published_weights(body, temporal_smoothing=True), options.get("lambda_feat", 10) / 10
     weights["feature_matching"] *= 0 if options.get("no_ganFeat_loss") else share

@@ -153,7 +153,8 @@ class FirstOrderMotionModel(AdversarialTraining):
         self.hparams["loss_weights"] = (
             loss_weights  # all of them: what a file was trained with must not follow defaults
         )
-        if loss_weights["generator_gan"] and len(loss_weights["feature_matching"]) < discriminator_blocks:
+        matching = loss_weights["feature_matching"]
+        if loss_weights["generator_gan"] and any(matching) and len(matching) < discriminator_blocks:
             raise OptionError(f"loss_weights.feature_matching needs a weight for each of {discriminator_blocks} blocks")
         if missing := set(discriminator_scales) - set(pyramid_scales):
             raise OptionError(f"discriminator_scales {sorted(missing)} are not among pyramid_scales {pyramid_scales}")
@@ -269,9 +270,10 @@ class FirstOrderMotionModel(AdversarialTraining):
             terms["perceptual"] = torch.stack([self.perceptual_loss(p, d) for p, d in levels]).sum()
         if weights["generator_gan"]:
             generated = self.discriminator(rendered["predicted_pyramid"], keypoints)
+            # Official: real pictures are judged even where no features are compared; spectral norms take a step by it.
+            real = self.discriminator(rendered["driving_pyramid"], keypoints)
             terms["gen_gan"] = weights["generator_gan"] * losses.generator_adversarial(generated)
             if any(weights["feature_matching"]):
-                real = self.discriminator(rendered["driving_pyramid"], keypoints)
                 terms["feature_matching"] = losses.feature_matching(real, generated, weights["feature_matching"])
         if "transform" in rendered:
             pair = rendered["driving_keypoints"], rendered["transformed_keypoints"], rendered["transform"]

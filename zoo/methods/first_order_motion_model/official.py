@@ -43,6 +43,10 @@ def to_official(state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     return official
 
 
+_TAPS = 5
+"""Layers of VGG-19 that the perceptual loss compares."""
+
+
 def constructor_arguments(config: dict[str, Any]) -> dict[str, Any]:
     """Constructor arguments that an official configuration file amounts to.
 
@@ -84,21 +88,26 @@ def constructor_arguments(config: dict[str, Any]) -> dict[str, Any]:
         "motion_blocks": motion["num_blocks"],
         "motion_scale": motion.get("scale_factor", 1),
         "keypoint_variance": motion.get("kp_variance", 0.01),
-        "discriminator_width": discriminator["block_expansion"],
-        "discriminator_max_width": discriminator["max_features"],
-        "discriminator_blocks": discriminator["num_blocks"],
+        "discriminator_width": discriminator.get("block_expansion", 64),
+        "discriminator_max_width": discriminator.get("max_features", 512),
+        "discriminator_blocks": discriminator.get("num_blocks", 4),
         "discriminator_scales": tuple(discriminator["scales"]),
         "discriminator_spectral": discriminator.get("sn", False),
         "discriminator_keypoints": discriminator.get("use_kp", False),
         "discriminator_keypoint_variance": discriminator.get("kp_variance", 0.01),
     }
+    if not train and not arguments["estimate_jacobian"]:
+        arguments["loss_weights"] = {"equivariance_jacobian": 0}
     if train:
-        transform = train["transform_params"]
+        transform, weights = train["transform_params"], dict(train["loss_weights"])
+        # Official: taps without a weight don't count, and without points a deformation is affine alone.
+        if given := weights.get("perceptual"):
+            weights["perceptual"] = [*given] + [0] * (_TAPS - len(given))
         arguments |= {
             "pyramid_scales": tuple(train["scales"]),
-            "loss_weights": train["loss_weights"],
+            "loss_weights": weights,
             "sigma_affine": transform["sigma_affine"],
-            "sigma_tps": transform.get("sigma_tps", 0),  # without it deformations are affine alone
+            "sigma_tps": transform.get("sigma_tps", 0) if "points_tps" in transform else 0,
             "points_tps": transform.get("points_tps", 5),
             "generator_learning_rate": train["lr_generator"],
             "discriminator_learning_rate": train["lr_discriminator"],
