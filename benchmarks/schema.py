@@ -84,7 +84,7 @@ class SetValue(TypedDict):
     low: float | None  # of the 95 % bootstrap interval
     high: float | None
     infinity: float | None  # extrapolated to infinitely many clips
-    clips: int  # windows, or frames, on each side
+    clips: int  # windows, or frames, of the smaller side
     diagnostic: bool  # fewer clips than can be ranked
 
 

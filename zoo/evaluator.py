@@ -18,7 +18,16 @@ from zoo.base import AnimationModule
 from zoo.batch import Batch, truth
 from zoo.data import VideoDataModule
 from zoo.framing import to_bytes
-from zoo.measurement import Measurement, SetMetricName, build_sets, check_prediction, clip_name, describe
+from zoo.measurement import (
+    Measurement,
+    SetMetricName,
+    build_sets,
+    check_prediction,
+    clip_name,
+    describe,
+    set_record,
+    set_remark,
+)
 from zoo.metrics import ClipMetric, ClipMetricName, build
 from zoo.metrics.feature_sets import SetMetric
 from zoo.report import Row, machine, print_comparison, sha256_of, totals, versions, write_json
@@ -127,8 +136,7 @@ class Evaluator(Callback):
         directions = {name: bool(self._metrics[name].higher_is_better) for name in self._measured()}
         print_comparison(type(pl_module).__name__, summary, directions, len(rows), self.skipped)
         for name, value in sets.items():
-            remark = ", diagnostic: too few to rank anything" if value["diagnostic"] else ""
-            print(f"{name} ↓ {value['value']:.2f} ({value['clips']} items on each side{remark})")
+            print(f"{name} ↓ {value['value']:.2f} ({set_remark(value)})")
         if self._measurement.without_truth:
             print(f"{self._measurement.without_truth} clips of this process have no true frames and were not measured")
         print(f"every clip: {folder / 'test.json'}")
@@ -288,8 +296,7 @@ def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
 def _set_summary(metric: SetMetric) -> dict[str, Any]:
     value = float(metric.compute())
     with metric.sync_context():
-        counts = min(metric.counts)
-        return {"value": value, "clips": counts, "diagnostic": bool(metric.diagnostic), "convention": metric.name}
+        return {"value": value, **set_record(metric)}
 
 
 def data_options(data: VideoDataModule) -> dict[str, Any]:

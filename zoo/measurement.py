@@ -163,8 +163,33 @@ def check_prediction(prediction: object, batch: Batch) -> Tensor:
     return prediction
 
 
+def set_record(metric: SetMetric) -> dict[str, Any]:
+    """What belongs beside a set metric's value: of how many clips or frames it is, and its convention.
+
+    Returns:
+        ``clips``, the smaller set; ``counts`` and ``skipped``, those of each set that counted and that were too short,
+        predictions first; ``diagnostic`` and ``convention``.
+    """
+    return {
+        "clips": min(metric.counts),
+        "counts": [*metric.counts],
+        "skipped": [*metric.skipped],
+        "diagnostic": bool(metric.diagnostic),
+        "convention": metric.name,
+    }
+
+
+def set_remark(record: Mapping[str, Any]) -> str:
+    """Such a record in words: of how many items, which were too short, and whether they are too few."""
+    predictions, truths = record["counts"]
+    words = f"{predictions} items on each side" if predictions == truths else f"{predictions} items, {truths} true ones"
+    short = sum(record["skipped"])
+    words += f"; {short} too short" if short else ""
+    return words + ("; diagnostic: too few to rank anything" if record["diagnostic"] else "")
+
+
 def set_value(metric: SetMetric, seed: int) -> dict[str, Any]:
-    """A set metric's value with its interval, its extrapolation, and the convention that it was taken in.
+    """A set metric's value with its interval, its extrapolation, and its record.
 
     Args:
         metric: Of the Fréchet kind, on the clips that it has seen.
@@ -177,9 +202,7 @@ def set_value(metric: SetMetric, seed: int) -> dict[str, Any]:
         "low": interval.low,
         "high": interval.high,
         "infinity": float(frechet_at_infinity(*features, metric.unbiased, seed=seed)),
-        "clips": min(metric.counts),
-        "diagnostic": bool(metric.diagnostic),
-        "convention": metric.name,
+        **set_record(metric),
     }
 
 

@@ -16,7 +16,7 @@ from zoo.batch import Batch
 from zoo.data.walk import find_clips, without_suffix
 from zoo.errors import FileError, OptionError
 from zoo.evaluator import COPY_SOURCE
-from zoo.measurement import Measurement, SetMetricName, build_sets, set_value
+from zoo.measurement import Measurement, SetMetricName, build_sets, set_remark, set_value
 from zoo.metrics import ESTIMATED, ClipMetric, ClipMetricName, EstimatedName, build, build_estimated
 from zoo.metrics.feature_sets import SetMetric
 from zoo.report import machine, print_comparison, totals, versions, write_json
@@ -236,8 +236,7 @@ def _show(result: Mapping[str, Any], clip_metrics: Mapping[str, ClipMetric]) -> 
     print_comparison(result["name"], result["totals"], directions, result["clips"], result["skipped"])
     for name, value in result["sets"].items():
         extrapolated = "" if math.isnan(value["infinity"]) else f", at infinity {value['infinity']:.2f}"
-        remark = "; diagnostic: too few to rank anything" if value["diagnostic"] else ""
-        print(f"{name} ↓ {value['value']:.2f} ({value['clips']} items on each side{extrapolated}{remark})")
+        print(f"{name} ↓ {value['value']:.2f}{extrapolated} ({set_remark(value)})")
 
 
 def _measure(pair: Pair, measurement: Measurement, device: torch.device) -> None:

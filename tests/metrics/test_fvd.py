@@ -15,7 +15,7 @@ from torch.nn import functional
 from torchmetrics import MetricCollection
 
 from zoo.errors import OptionError
-from zoo.measurement import build_sets, set_value
+from zoo.measurement import build_sets, set_remark, set_value
 from zoo.metrics.frechet import frechet_at_infinity, frechet_distance, frechet_interval
 from zoo.metrics.fvd import FVD, FVD_VARIANTS
 from zoo.metrics.i3d import I3D
@@ -334,6 +334,17 @@ def test_interval_and_extrapolation_are_of_the_same_estimate_as_the_value(unbias
     assert found["value"] == frechet_distance(*features, unbiased).item()
     assert (found["low"], found["high"]) == frechet_interval(*features, unbiased, seed=3)
     assert found["infinity"] == frechet_at_infinity(*features, unbiased, seed=3).item()
+
+
+def test_what_counted_and_what_was_too_short_is_recorded() -> None:
+    metric = small_fvd()
+    metric.update(smooth(3, 4, 3, 12, 20), smooth(5, 4, 3, 12, 20))
+    metric.update(torch.zeros(0, 4, 3, 12, 20), smooth(2, 1, 3, 12, 20))
+    found = set_value(metric, seed=0)
+    assert (found["clips"], found["counts"], found["skipped"]) == (3, [3, 5], [0, 2])
+    assert set_remark(found) == "3 items, 5 true ones; 2 too short; diagnostic: too few to rank anything"
+    metric.update(smooth(2, 4, 3, 12, 20), torch.zeros(0, 4, 3, 12, 20))
+    assert set_remark(found | {"counts": [*metric.counts], "skipped": [0, 0]}).startswith("5 items on each side; diag")
 
 
 @pytest.mark.parametrize("name", FVD_VARIANTS)

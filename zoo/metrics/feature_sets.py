@@ -74,6 +74,11 @@ class SetMetric(Metric, ABC):
         return Counts(*(len(features) for features in self.features()))
 
     @property
+    def skipped(self) -> Counts:
+        """How many clips of each set were too short to give a feature."""
+        return Counts(0, 0)
+
+    @property
     def diagnostic(self) -> bool:
         """Whether there are too few features to rank anything by the distance."""
         return min(self.counts) < self.fewest
