@@ -13,6 +13,7 @@ from zoo.batch import check_batch
 from zoo.data import DataError, VideoDataModule
 from zoo.data.augment import draw_parameters
 from zoo.data.synthetic import SyntheticPeople
+from zoo.errors import OptionError
 from zoo.pose import BODY_18, BODY_25, draw_surface, flip_pose, to_pixels
 
 FRAMES = 12
@@ -326,6 +327,11 @@ def test_wrong_pairs(folder, rows, said):
     assert str(caught.value).startswith(str(folder / "pairs.csv"))
 
 
+def test_a_list_of_pairs_that_is_not_there(folder):
+    with pytest.raises(OptionError, match=r"'cross_identiy'.*no list of pairs; give its path, `cross_identity` or"):
+        data(folder, pairs="cross_identiy").test_dataloader()
+
+
 def test_pairs_of_absent_clips_are_left_out_unless_strict(folder):
     write_pairs(folder / "pairs.csv", [("x.png", "y.png", 0), ("x.png", "gone.mp4", 0)])
     with pytest.warns(UserWarning, match=r"names 1 clips that can't be used: gone\.mp4; its other pairs are used"):
@@ -340,8 +346,11 @@ def test_sources_are_apart_from_the_driving_frame_of_a_slowed_clip(folder):
     for batch in module.train_dataloader():
         for source in batch["source"].unbind(1):
             assert not (source == batch["driving"][:, 0]).flatten(1).all(1).any()
-    with pytest.raises(DataError, match="a training sample needs 14 frames, it has 12"):
-        data(folder, fps=75.0, sources_apart=True, driving_frames=13).train_dataloader()
+    for batch in data(folder, fps=75.0, sources_apart=True, driving_frames=13).train_dataloader():
+        for number in range(13):
+            assert not (batch["source"][:, 0] == batch["driving"][:, number]).flatten(1).all(1).any()
+    with pytest.raises(DataError, match="training clips are too short"):
+        data(folder, fps=75.0, sources_apart=True, driving_frames=33).train_dataloader()
 
 
 def test_known_subjects(folder):

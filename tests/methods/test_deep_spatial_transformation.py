@@ -531,6 +531,10 @@ class TestOfficialFile:
         assert all(torch.equal(tensor, second.generator.state_dict()[name]) for name, tensor in state.items())
         with pytest.raises(WeightsError, match=r"latest_net_G\.pth.*lacks"):
             DeepSpatialTransformation.from_official(tmp_path / "latest_net_G.pth", **SMALL)
+        for part in (dict(list(flow.items())[:3]), {}, {"epoch": 3}):
+            torch.save(part, tmp_path / "latest_net_G.pth")
+            with pytest.raises(WeightsError, match=r"latest_net_G\.pth.*lacks"):
+                DeepSpatialTransformation.from_official(tmp_path / "latest_net_G.pth", stage="flow", **SMALL)
 
     @pytest.mark.parametrize("other", [{"activation": "ReLU"}, {"use_spect": True}, {"use_coord": True}])
     def test_options_of_other_networks_are_refused(self, other):

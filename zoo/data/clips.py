@@ -31,6 +31,10 @@ class Timeline:
         self.fps = clip.fps if fps is None else fps
         self.frames = int(self._last / self._step + 1e-6) + 1
 
+    def most_shown(self, moments: np.ndarray) -> int:
+        """How many of the clip's frames a run of resampled frame numbers shows at most, wherever it begins."""
+        return min(len(moments), int((moments[-1] - moments[0]) * self._step) + 2)
+
     def stored(self, moments: np.ndarray) -> list[int]:
         """The clip's frame numbers at resampled frame numbers; those before the start or after the end repeat it."""
         frames = np.floor(moments * self._step + 0.5).astype(int)

@@ -335,12 +335,14 @@ class VideoDataModule(LightningDataModule):
 
     def _too_short(self) -> tuple[list[Clip], list[str]]:
         """The training clips that are long enough, and a line for each that is not."""
-        needed = max(2, (self.driving_frames - 1) * self.stride + 1 + self.sources_apart)
+        moments = np.arange(self.driving_frames) * self.stride
+        needed = max(2, int(moments[-1]) + 1 + self.sources_apart)
         clips, reasons = [], []
         for clip in self.source.clips("train"):
-            frames = Timeline(clip, self.fps).frames
-            if self.sources_apart:
-                frames = min(frames, clip.frames)  # a clip that is played slower shows no more than it has
+            timeline = Timeline(clip, self.fps)
+            frames = timeline.frames
+            if self.sources_apart and timeline.most_shown(moments) >= clip.frames:
+                frames = min(frames, needed - 1)  # played slower, it has no frame left that isn't among those shown
             if frames >= needed:
                 clips.append(clip)
             else:
@@ -400,6 +402,11 @@ class VideoDataModule(LightningDataModule):
         source = self.source
         inside = Path(self.path or "") / name
         path = inside if inside.is_file() else Path(name)
+        if not path.is_file():
+            raise OptionError(
+                f"data.pairs is {name!r}, where there is no list of pairs; give its path, `{CROSS_IDENTITY}` or "
+                f"`{KNOWN_SUBJECT}`"
+            )
         pairs: list[Pair] = []
         absent: list[str] = []
         for row in read_pair_list(path):

@@ -1,5 +1,7 @@
 """The discriminators of pix2pixHD (arXiv 1711.11585), with the official names of their tensors."""
 
+import re
+
 from torch import Tensor, nn
 
 from zoo.nn.norm import Norm, norm_layer
@@ -99,6 +101,19 @@ class MultiScalePatchGAN(nn.Module):
         for number in range(self.layers + 2):
             outputs.append(self.get_submodule(f"scale{scale}_layer{number}")(outputs[-1]))
         return outputs[1:]
+
+
+def name_with_features(name: str) -> str:
+    """A tensor's name in a multi-scale discriminator without intermediate features as in one with them.
+
+    Official codes build the former where no features are compared: ``layer1.2.weight`` is ``scale1_layer1.0.weight``.
+    """
+    found = re.fullmatch(r"layer(\d+)\.(\d+)\.(.+)", name)
+    if found is None:
+        return name
+    scale, layer, kind = found[1], int(found[2]), found[3]
+    block, place = (0, layer) if layer < 2 else divmod(layer + 1, 3)  # the first block has two layers, others three
+    return f"scale{scale}_layer{block}.{place}.{kind}"
 
 
 def _flat(blocks: list[nn.Sequential]) -> nn.Sequential:

@@ -350,9 +350,10 @@ class StructureDriven(AdversarialTraining, ABC):
         Official: what the first stage leaves is its flow estimator alone; the rest then keeps its weights, too.
         """
         renamed = official.rename(checkpoint)
-        flow_alone = self.hparams.get("stage") == "flow" and all(name.startswith(_FLOW) for name in renamed)
-        kept = ("denoiser.", "generator.") if flow_alone else ("denoiser.",)
-        own = {name: tensor for name, tensor in self.state_dict().items() if name.startswith(kept)}
+        own = {name: tensor for name, tensor in self.state_dict().items() if name.startswith("denoiser.")}
+        if self.hparams.get("stage") == "flow" and renamed and all(name.startswith(_FLOW) for name in renamed):
+            rest = {name: tensor for name, tensor in self.state_dict().items() if name.startswith("generator.")}
+            own |= {name: tensor for name, tensor in rest.items() if not name.startswith(_FLOW)}
         known = {name: tensor for name, tensor in renamed.items() if hasattr(self, name.partition(".")[0])}
         load_state(self, own | without_unfitting(self, known, ("discriminator", "video_discriminator")))
 

@@ -97,11 +97,7 @@ class DwNet(AdversarialTraining):
         self.hparams["loss_weights"] = self.weights  # all of them: a file must not follow defaults
         self.generator = networks.WarpGenerator(width, downsamplings, blocks, warping, grid_padding, norm)
         self.discriminator = networks.discriminator(
-            discriminator_width,
-            discriminator_layers,
-            discriminator_scales,
-            norm,
-            features=self.weights["feature_matching"] > 0,  # Official: else its layers have other names
+            discriminator_width, discriminator_layers, discriminator_scales, norm
         )
         self.phases = (Phase("generator", ("generator",)), Phase("discriminator", ("discriminator",)))
         # Official: the network sees [-1, 1] as it is, without ImageNet's normalisation.

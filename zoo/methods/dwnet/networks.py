@@ -143,9 +143,9 @@ class WarpGenerator(nn.Module):
         return self.decoder(self.fusion(torch.cat([pose, source, previous], 1)))
 
 
-def discriminator(width: int, layers: int, scales: int, norm: Norm, features: bool) -> MultiScalePatchGAN:
+def discriminator(width: int, layers: int, scales: int, norm: Norm) -> MultiScalePatchGAN:
     """Judges a surface map and a frame, stacked (B, 6, H, W) in [-1, 1]; freshly initialised."""
-    return MultiScalePatchGAN(6, width, layers, scales, norm, features).apply(init_normal)
+    return MultiScalePatchGAN(6, width, layers, scales, norm).apply(init_normal)
 
 
 def network_surface(iuv: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from zoo.errors import OptionError
 from zoo.nn.norm import Norm
+from zoo.nn.patchgan import name_with_features
 
 NETWORKS = ("G", "D")
 """Official networks, as in the names of their files."""
@@ -39,7 +40,7 @@ def rename(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
 
 def _ours(name: str) -> str:
     part, _, layer = name.partition(".")
-    return f"{_PARTS[part]}.{layer}" if part in _PARTS else f"discriminator.{name}"
+    return f"{_PARTS[part]}.{layer}" if part in _PARTS else f"discriminator.{name_with_features(name)}"
 
 
 def to_official(state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:

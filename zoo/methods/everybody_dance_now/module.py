@@ -167,7 +167,6 @@ class EverybodyDanceNow(AdversarialTraining):
             discriminator_width,
             discriminator_layers,
             discriminator_scales or (2 if self.body == "global" else 3),
-            features=self.weights["feature_matching"] > 0,  # Official: else its layers have other names
         )
         self.face_generator: nn.Module | None = None
         self.face_discriminator: PatchGAN | None = None

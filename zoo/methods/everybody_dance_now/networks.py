@@ -115,9 +115,9 @@ def _doubling(in_channels: int, out_channels: int, bias: bool) -> nn.ConvTranspo
     return nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, bias=bias)
 
 
-def body_discriminator(in_channels: int, width: int, layers: int, scales: int, features: bool) -> MultiScalePatchGAN:
+def body_discriminator(in_channels: int, width: int, layers: int, scales: int) -> MultiScalePatchGAN:
     """Judges stick figures and frames, stacked (N, in_channels, H, W); freshly initialised."""
-    return MultiScalePatchGAN(in_channels, width, layers, scales, features=features).apply(init_normal)
+    return MultiScalePatchGAN(in_channels, width, layers, scales).apply(init_normal)
 
 
 FACE_LAYERS = 3

@@ -7,6 +7,7 @@ from torch import Tensor
 from zoo.errors import OptionError
 from zoo.methods.everybody_dance_now.losses import published_weights
 from zoo.methods.everybody_dance_now.networks import FACE_LAYERS, Body
+from zoo.nn.patchgan import name_with_features
 
 NETWORKS = {"G": "generator", "D": "discriminator", "Gface": "face_generator", "Dface": "face_discriminator"}
 """Official name of a network, as in the file ``latest_net_Gface.pth`` -> our attribute."""
@@ -49,6 +50,8 @@ def to_official(state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 
 def _ours(name: str, key: str) -> str:
+    if name == "D":
+        return name_with_features(key)
     return key.removeprefix("face") if name == "Dface" else key
 
 
