@@ -1,8 +1,8 @@
 """Which frames more sources are good for: those of people who turn around, by the side that they show.
 
-``python -m benchmarks.turning WEIGHTS`` animates the clips of `synthetic-64-turning` from one, two, four and eight of
-their own frames. The first one shows the person's front. Where further sources help because they show other sides,
-frames of those sides gain more by them than frames of the front do.
+``python -m benchmarks.turning WEIGHTS`` animates the clips of `synthetic-64-turning` from one, two and four of their
+own frames. The first one shows the person's front. Where further sources help because they show other sides, frames of
+those sides gain more by them than frames of the front do. Frames near a source are left out; they hardly differ.
 """
 
 import argparse
@@ -32,15 +32,21 @@ from zoo.report import sha256_of, write_json
 from zoo.weights.reference import METHODS, find_reference_weights
 
 PROTOCOL = "synthetic-64-turning"
-SOURCES = (1, 2, 4, 8)
+SOURCES = (1, 2, 4)
 SIDES = ("front", "side", "back")
 METRIC = "subject_l1"
 LABEL = "source frames, of the clip itself"
 PICTURE = "turning-subject_l1.svg"
 
+APART = 4
+"""Frames between a source and the nearest frame that is measured: about a twelfth of a turn."""
+
 _TORSO_BACK, _TORSO_FRONT = 1, 2  # DensePose's parts
 _MOSTLY = 0.8
 """A frame shows front or back where so much of the visible torso is it, else the side."""
+
+Values = Sequence[float | None]
+"""One per clip; None for a clip without such frames."""
 
 
 def main() -> None:
@@ -64,6 +70,7 @@ def main() -> None:
     path = options.results / f"turning-{folder}--{machine_name()}.json"
     write_json(path, metadata("turning", torch.get_num_threads()) | found)
     drawn = METHODS / folder / "pictures" / PICTURE
+    drawn.parent.mkdir(parents=True, exist_ok=True)
     drawn.write_text(picture(found), "utf-8")
     print(table(found), path, drawn, sep="\n")
 
@@ -78,7 +85,7 @@ def measure(method: AnimationModule, clips: int | None = None, sources: Sequence
         sources: How many frames of each clip are the sources, the first of them one.
 
     Returns:
-        ``clips``, their number; ``sources``; ``sides``: of each a list of values per clip for every number of sources;
+        ``clips``, their number; ``sources``; ``sides``: of each the values per clip for every number of sources;
         ``gains``: of side and back, for every number of sources but the first, how a clip's gain there compares with
         its gain in frames of the front.
 
@@ -87,22 +94,38 @@ def measure(method: AnimationModule, clips: int | None = None, sources: Sequence
     """
     if not method.takes_several_sources:
         raise OptionError(f"{type(method).__name__} looks at one source, however many there are")
-    sides: dict[str, list[list[float]]] = {side: [] for side in SIDES}
+    sides: dict[str, list[list[float | None]]] = {side: [] for side in SIDES}
     for count in tqdm(sources, desc="turning", unit="number of sources"):
-        metrics = {side: L1("subject") for side in SIDES}
+        for values in sides.values():
+            values.append([])
         for number, batch in enumerate(batches(_open_data(method, count))):
             if number == clips:
                 break
-            shown = sides_shown(batch["driving_iuv"][0])
-            if set(SIDES) - set(shown):
-                continue  # a clip counts where it has frames of all
             prediction, mask = method.test_step(batch, number), batch["driving_mask"]
-            for side, metric in metrics.items():
-                frames = [index for index, each in enumerate(shown) if each == side]
-                metric.update(prediction[:, frames], batch["driving"][:, frames], mask=mask[:, frames])
-        for side, metric in metrics.items():
-            sides[side].append(metric.per_clip().tolist())
+            for side, frames in frames_of_sides(batch["driving_iuv"][0], sources).items():
+                metric = L1("subject")
+                if frames:
+                    metric.update(prediction[:, frames], batch["driving"][:, frames], mask=mask[:, frames])
+                sides[side][-1].append(float(metric.compute()) if frames else None)
     return {"clips": len(sides["front"][0]), "sources": [*sources], "sides": sides, "gains": _gains(sides)}
+
+
+def frames_of_sides(surface: Tensor, sources: Sequence[int]) -> dict[str, list[int]]:
+    """The frames that show each side and are apart from all sources, of however many these numbers of them are.
+
+    Args:
+        surface: Of the whole clip, as in :func:`sides_shown`.
+        sources: How many frames are the sources, spread as by `zoo.data.VideoDataModule`.
+    """
+    last = len(surface) - 1
+    near = {
+        int(source) + offset
+        for count in sources
+        for source in torch.linspace(0, last, count).round().tolist()
+        for offset in range(1 - APART, APART)
+    }
+    shown = sides_shown(surface)
+    return {side: [i for i, each in enumerate(shown) if each == side and i not in near] for side in SIDES}
 
 
 def sides_shown(surface: Tensor) -> list[str | None]:
@@ -121,17 +144,19 @@ def sides_shown(surface: Tensor) -> list[str | None]:
 
 def table(found: Mapping[str, Any]) -> str:
     """Such a result as Markdown: a row for each side, a column for each number of sources."""
-    column = metric_column(METRIC, [fmean(values) for side in SIDES for values in found["sides"][side]])
+    column = metric_column(METRIC, [fmean(_known(values)) for side in SIDES for values in found["sides"][side]])
     rows = [[LABEL, *map(str, found["sources"])]]
     rows.append(["---", *("---:" for _ in found["sources"])])
     for side in SIDES:
         cells = []
         for values, (low, high) in zip(found["sides"][side], _intervals(found, side), strict=True):
-            cells.append(f"{column.number(fmean(values))} [{column.number(low)}, {column.number(high)}]")
-        rows.append([f"{column.label}, frames of the {side}", *cells])
+            cells.append(f"{column.number(fmean(_known(values)))} [{column.number(low)}, {column.number(high)}]")
+        clips = len(_known(found["sides"][side][0]))
+        rows.append([f"{column.label}, frames of the {side} ({clips} clips)", *cells])
     for side, gains in found["gains"].items():
         cells = [f"{gain['difference']:+.4f} (p = {gain['p_value']:.4f})" for gain in gains]
-        rows.append([f"gain since one source, of the {side} beyond the front's", "", *cells])
+        label = f"gain since one source, of the {side} beyond the front's ({gains[0]['clips']} clips)"
+        rows.append([label, "", *cells])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -141,14 +166,12 @@ def picture(found: Mapping[str, Any]) -> str:
         charts.Curve(
             f"frames of the {side}",
             found["sources"],
-            [fmean(values) for values in found["sides"][side]],
+            [fmean(_known(values)) for values in found["sides"][side]],
             _intervals(found, side),
         )
         for side in SIDES
     ]
-    return charts.standalone(
-        charts.curves(metric_column(METRIC, []).label, curves, "source frames, of the clip itself")
-    )
+    return charts.standalone(charts.curves(metric_column(METRIC, []).label, curves, LABEL))
 
 
 def with_turning(page: str, results: Path) -> str:
@@ -165,19 +188,28 @@ def _open_data(method: AnimationModule, count: int) -> VideoDataModule:
     )
 
 
-def _gains(sides: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, list[dict[str, float]]]:
-    def since_one(side: str, place: int) -> list[float]:
-        return [first - now for first, now in zip(sides[side][0], sides[side][place], strict=True)]
+def _gains(sides: Mapping[str, Sequence[Values]]) -> dict[str, list[dict[str, float]]]:
+    """Of clips that have frames of both sides."""
 
-    places = range(1, len(sides["front"]))
-    return {
-        side: [vars(compare(since_one(side, place), since_one("front", place))) for place in places]
-        for side in ("side", "back")
-    }
+    def since_one(side: str, place: int) -> list[float | None]:
+        pairs = zip(sides[side][0], sides[side][place], strict=True)
+        return [None if first is None or now is None else first - now for first, now in pairs]
+
+    gains: dict[str, list[dict[str, float]]] = {"side": [], "back": []}
+    for side, compared in gains.items():
+        for place in range(1, len(sides["front"])):
+            both = zip(since_one(side, place), since_one("front", place), strict=True)
+            pairs = [(ours, front) for ours, front in both if ours is not None and front is not None]
+            compared.append(vars(compare([ours for ours, _ in pairs], [front for _, front in pairs])))
+    return gains
+
+
+def _known(values: Values) -> list[float]:
+    return [value for value in values if value is not None]
 
 
 def _intervals(found: Mapping[str, Any], side: str) -> list[tuple[float, float]]:
-    intervals = (mean_interval(values) for values in found["sides"][side])
+    intervals = (mean_interval(_known(values)) for values in found["sides"][side])
     return [(interval[0], interval[1]) for interval in intervals if interval is not None]
 
 

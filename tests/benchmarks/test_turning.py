@@ -1,3 +1,4 @@
+import csv
 import json
 import math
 import statistics
@@ -9,7 +10,7 @@ import zoo
 from benchmarks import turning
 from benchmarks.evaluation import batches
 from benchmarks.metadata import RESULTS
-from benchmarks.protocol import find_suite
+from benchmarks.protocol import PROTOCOLS, find_suite
 from zoo.data import VideoDataModule
 from zoo.data.synthetic import SyntheticPeople
 from zoo.errors import OptionError
@@ -36,17 +37,28 @@ def test_the_torso_says_which_side_a_frame_shows():
     assert shown == ["front", "front", "side", "side", "back", "back", None]
 
 
-def test_whoever_turns_around_shows_all_sides_and_the_front_first():
+def test_frames_near_a_source_are_not_measured():
+    frames = turning.frames_of_sides(surface([0] * 30 + [9] * 18, [9] * 30 + [0] * 18), (1, 2, 4))
+    assert frames == {"front": [*range(4, 13), *range(20, 28)], "side": [], "back": [*range(35, 44)]}
+    (protocol,) = find_suite(turning.PROTOCOL).protocols
+    data = VideoDataModule(**protocol.data_options(None), source_frames=4, workers=0)
+    batch = next(iter(batches(data)))
+    driving = batch["driving"][0]
+    places = [int((driving - source).abs().mean((1, 2, 3)).argmin()) for source in batch["source"][0]]
+    assert places == [0, 16, 31, 47]  # where the sources are
+
+
+def test_whoever_turns_around_shows_the_front_first_and_then_the_back():
     (protocol,) = find_suite(turning.PROTOCOL).protocols
     data = VideoDataModule(**protocol.data_options(None), conditions=("iuv",), workers=0)
-    clips = [batch["driving_clip"][0] for batch in data.test_dataloader()]
     people = SyntheticPeople(size=(64, 64), **protocol.content["data"]["synthetic"])
-    assert len({clip.split("/")[1] for clip in clips}) == len(clips) == 24
-    for name in clips[:3]:
-        maps = people.condition(people.find(name), "iuv", range(48)).float()
-        shown = turning.sides_shown(maps)
-        assert shown[0] == "front"
-        assert set(shown) == set(turning.SIDES)
+    with (PROTOCOLS / protocol.content["data"]["pairs"]).open() as file:
+        clips = [people.find(row["driving"]) for row in csv.DictReader(file)]
+    assert len({clip.identity for clip in clips}) == len(clips) == len(data.test_dataloader()) == 24
+    for clip in clips:
+        first, *others = turning.sides_shown(people.condition(clip, "iuv", [0, 16, 20, 24, 28, 31]).float())
+        assert first == "front"
+        assert "back" in others
 
 
 @pytest.mark.slow
@@ -62,9 +74,7 @@ def test_each_side_is_measured_by_itself():
     assert batch["source"].shape[1] == 3
     with torch.inference_mode():
         errors = (method.test_step(batch, 0) - batch["driving"])[0].abs().mean(1)
-    shown = turning.sides_shown(batch["driving_iuv"][0])
-    for side in turning.SIDES:
-        frames = [frame for frame, each in enumerate(shown) if each == side]
+    for side, frames in turning.frames_of_sides(batch["driving_iuv"][0], (1, 3)).items():
         subject = errors[frames][batch["driving_mask"][0, frames, 0] > 0.5].mean().item()
         assert found["sides"][side][1][0] == pytest.approx(subject, rel=1e-4)
     front, back = (statistics.fmean(one) - statistics.fmean(three) for one, three in map(found["sides"].get, ENDS))
@@ -73,6 +83,14 @@ def test_each_side_is_measured_by_itself():
     assert math.isfinite(gain)
     with pytest.raises(OptionError, match="FirstOrderMotionModel looks at one source"):
         turning.measure(zoo.load("first_order_motion_model/synthetic-64"))
+
+
+def test_a_side_that_a_clip_does_not_show_is_left_out():
+    sides = {"front": [[3.0, 2.0, 5.0], [2.0, 1.0, 4.0]], "side": [[4.0, None, 6.0], [1.0, None, 5.0]]}
+    gains = turning._gains(sides | {"back": sides["front"]})
+    assert gains["side"][0]["clips"] == 2
+    assert gains["side"][0]["difference"] == pytest.approx(1)  # 3 and 1 beyond 1 and 1
+    assert gains["back"][0]["difference"] == 0
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.name)
