@@ -1,7 +1,9 @@
 """What is measured of parts of methods, beside the protocols' tables: sweeps, people who turn, faces."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks import faces, sweep, turning
 from benchmarks.jobs import method_title
@@ -29,24 +31,19 @@ def with_ablations(page: str, results: Path) -> str:
 
 def _sweep(path: Path) -> str:
     found = sweep.read_sweep(path)
-    title = method_title(discover()[found["method"]].__name__)
-    clips = f"{found['clips']} clips of protocol `{found['protocol']}`, hash `{found['hash']}`"
-    return (
-        f"## {title}: {sweep.AXES[found['sweep']].label}\n\n"
-        f"Weights `{found['weights']}`, {clips}.\n\n"
-        f"{sweep.table(found)}\n"
-    )
+    return _of_weights(found, sweep.AXES[found["sweep"]].label, sweep.table(found))
 
 
 def _turning(path: Path) -> str:
     found = json.loads(path.read_text("utf-8"))
+    return _of_weights(found, "people who turn around, by the side that they show", turning.table(found))
+
+
+def _of_weights(found: Mapping[str, Any], what: str, table: str) -> str:
+    """A section on what was measured of given weights on a protocol's clips."""
     title = method_title(discover()[found["method"]].__name__)
     clips = f"{found['clips']} clips of protocol `{found['protocol']}`, hash `{found['hash']}`"
-    return (
-        f"## {title}: people who turn around, by the side that they show\n\n"
-        f"Weights `{found['weights']}`, {clips}.\n\n"
-        f"{turning.table(found)}\n"
-    )
+    return f"## {title}: {what}\n\nWeights `{found['weights']}`, {clips}.\n\n{table}\n"
 
 
 def _faces(path: Path) -> str:
