@@ -314,7 +314,7 @@ def test_listed_pairs_of_generated_people_and_of_parts(tmp_path, folder):
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([("x.png", "gone.mp4", 0)], "names 1 clips that can't be used: gone.mp4"),
+        ([("x.png", "y.png", 0), ("x.png", "gone.mp4", 0)], "names 1 clips that can't be used: gone.mp4"),
         ([("../../../../etc/passwd", "y.png", 0)], "etc/passwd"),
         ([("x.png", "y.png", 900)], "asks for frame 900 of test/x.png, which has 12"),
         ([], "lists no pairs"),
@@ -330,15 +330,6 @@ def test_wrong_pairs(folder, rows, said):
 def test_a_list_of_pairs_that_is_not_there(folder):
     with pytest.raises(OptionError, match=r"'cross_identiy'.*no list of pairs; give its path, `cross_identity` or"):
         data(folder, pairs="cross_identiy").test_dataloader()
-
-
-def test_pairs_of_absent_clips_are_left_out_unless_strict(folder):
-    write_pairs(folder / "pairs.csv", [("x.png", "y.png", 0), ("x.png", "gone.mp4", 0)])
-    with pytest.warns(UserWarning, match=r"names 1 clips that can't be used: gone\.mp4; its other pairs are used"):
-        (batch,) = evaluated_batches(folder, pairs="pairs.csv")
-    assert batch["driving_clip"] == ["test/y.png"]
-    with pytest.raises(DataError, match="add them or remove the rows"):
-        evaluated_batches(folder, pairs="pairs.csv", strict=True)
 
 
 def test_sources_are_apart_from_the_driving_frame_of_a_slowed_clip(folder):

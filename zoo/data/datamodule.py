@@ -1,4 +1,3 @@
-import warnings
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -422,10 +421,9 @@ class VideoDataModule(LightningDataModule):
             pairs.append((who, row.frame, how))
         if absent:
             shown = ", ".join(list(dict.fromkeys(absent))[:3])
-            problem = f"names {len(absent)} clips that can't be used: {shown}"
-            if self.strict or not pairs:
-                raise DataError(path, problem, "add them or remove the rows")
-            warnings.warn(f"{path} {problem}; its other pairs are used", stacklevel=2)
+            raise DataError(
+                path, f"names {len(absent)} clips that can't be used: {shown}", "add them or remove the rows"
+            )
         return pairs
 
     # --- loaders
