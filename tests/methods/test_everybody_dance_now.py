@@ -604,8 +604,24 @@ class TestOfficialFiles:
         assert official.constructor_arguments(options | {"use_l1": True})["loss_weights"]["reconstruction"] == 10
         assert method.configure_optimizers()[1][0].lr_lambdas[0](150) == 1  # without a decay the rate stays
         assert official.constructor_arguments(options)["face_network"] == "unet"
-        with pytest.raises(OptionError, match="n_local_enhancers is 2"):
-            official.constructor_arguments(options | {"n_local_enhancers": 2})
+        face = options | {"face_generator": True, "n_layers_D": 3, "niter_fix_main": 10}
+        assert official.constructor_arguments(face)["stage"] == "face"
+
+    @pytest.mark.parametrize(
+        ("others", "said"),
+        [
+            ({"n_local_enhancers": 2}, "n_local_enhancers is 2"),
+            ({"niter_fix_global": 10}, "niter_fix_global is 10"),
+            ({"face_generator": True, "niter_fix_main": 0}, "niter_fix_main is 0"),
+            ({"face_generator": True, "n_layers_D": 2}, "n_layers_D is 2"),
+        ],
+    )
+    def test_options_of_another_training_are_refused(self, others, said):
+        depths = {"n_downsample_global": 2, "n_blocks_global": 1, "n_blocks_local": 1, "n_layers_D": 3, "num_D": 2}
+        options = depths | {"netG": "global", "ngf": 8, "ndf": 8, "lr": 1e-4, "niter_decay": 0}
+        official.constructor_arguments(options)
+        with pytest.raises(OptionError, match=said):
+            official.constructor_arguments(options | others)
 
     def test_a_discriminator_whose_features_nobody_compares(self, files):
         """Official: it is built without them, so that its tensors have other names."""

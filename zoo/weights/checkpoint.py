@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from zoo.errors import FileError
+from zoo.errors import FileError, OptionError
 
 
 class Publishable(Protocol):
@@ -213,6 +213,21 @@ def trained_on(path: str | Path) -> TrainedOn:
 def _read_size(text: str) -> tuple[int, int] | None:
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     return (int(match[1]), int(match[2])) if match else None
+
+
+def check_official_options(options: Mapping[str, Any], only: Mapping[str, Any]) -> None:
+    """Checks official options of which one value is here.
+
+    Args:
+        options: As they are given; those that aren't named have that value.
+        only: Name -> the value.
+
+    Raises:
+        OptionError: One has another value.
+    """
+    for name, value in only.items():
+        if options.get(name, value) != value:
+            raise OptionError(f"{name} is {options[name]!r} in these options; only {value!r} is here")
 
 
 def read_foreign(path: str | Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from zoo.errors import OptionError
 from zoo.nn.norm import Norm
+from zoo.weights.checkpoint import check_official_options
 
 NETWORKS = {"G": "generator", "D": "discriminator", "D_V": "video_discriminator"}
 """Official name of a network, as in the file ``latest_net_D_V.pth`` -> our attribute."""
@@ -73,9 +74,7 @@ def constructor_arguments(config: dict[str, Any]) -> dict[str, Any]:
     Raises:
         OptionError: Another norm than ``instance`` and ``batch``, or another option that the networks here don't have.
     """
-    for name, only in _ONLY.items():
-        if config.get(name, only) != only:
-            raise OptionError(f"{name} is {config[name]!r} in these options; only {only!r} is here")
+    check_official_options(config, _ONLY)
     norm = config.get("norm", "instance")
     if norm not in get_args(Norm):
         raise OptionError(f"the official norm {norm!r} isn't here; only {' and '.join(get_args(Norm))} are")

@@ -7,6 +7,7 @@ from torch import Tensor
 from zoo.errors import OptionError
 from zoo.nn.norm import Norm
 from zoo.nn.patchgan import name_with_features
+from zoo.weights.checkpoint import check_official_options
 
 NETWORKS = ("G", "D")
 """Official networks, as in the names of their files."""
@@ -60,9 +61,11 @@ _OPTIONS: dict[str, Any] = {
     "ngf": 64, "n_downsample_global": 2, "n_blocks_global": 9, "norm": "instance", "grid_padding": "reflection",
     "no_coarse_warp": False, "no_refining_warp": False, "prev_frame_num": 2, "ndf": 64, "n_layers_D": 3, "num_D": 2,
     "lr": 2e-4, "lambda_feat": 10.0, "no_ganFeat_loss": False, "no_vgg_loss": False, "no_warp_loss": False,
-    "no_lsgan": False, "beta1": 0.5, "pool_size": 0,
 }  # fmt: skip
 """The official options that matter here, and their defaults."""
+
+_ONLY = {"no_lsgan": False, "beta1": 0.5, "pool_size": 0}
+"""Official options that have one value here."""
 
 
 def constructor_arguments(options: dict[str, Any]) -> dict[str, Any]:
@@ -76,10 +79,8 @@ def constructor_arguments(options: dict[str, Any]) -> dict[str, Any]:
         OptionError: Another norm than ``instance`` and ``batch``, another GAN than the least squares' one, another
             ``beta1``, or a pool of images for the discriminator.
     """
+    check_official_options(options, _ONLY)
     options = _OPTIONS | options
-    for name in ("no_lsgan", "beta1", "pool_size"):
-        if options[name] != _OPTIONS[name]:
-            raise OptionError(f"{name} is {options[name]!r} in these options; only {_OPTIONS[name]!r} is here")
     if options["norm"] not in get_args(Norm):
         problem = f"DwNet normalises by instance, as published, or by batch, and never by {options['norm']}"
         raise OptionError(f"{problem}; take over weights that were trained with one of these")

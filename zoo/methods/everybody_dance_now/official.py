@@ -8,11 +8,12 @@ from zoo.errors import OptionError
 from zoo.methods.everybody_dance_now.losses import published_weights
 from zoo.methods.everybody_dance_now.networks import FACE_LAYERS, Body
 from zoo.nn.patchgan import name_with_features
+from zoo.weights.checkpoint import check_official_options
 
 NETWORKS = {"G": "generator", "D": "discriminator", "Gface": "face_generator", "Dface": "face_discriminator"}
 """Official name of a network, as in the file ``latest_net_Gface.pth`` -> our attribute."""
 
-_ONLY = {"no_lsgan": False, "norm": "instance", "n_local_enhancers": 1, "beta1": 0.5}
+_ONLY = {"no_lsgan": False, "norm": "instance", "n_local_enhancers": 1, "beta1": 0.5, "niter_fix_global": 0}
 """Official options that have one value here."""
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -67,11 +68,7 @@ def constructor_arguments(options: dict[str, Any]) -> dict[str, Any]:
     Raises:
         OptionError: An option asks for something that isn't here.
     """
-    for name, only in _ONLY.items():
-        if options.get(name, only) != only:
-            raise OptionError(f"{name} is {options[name]!r} in these options; only {only!r} is here")
-    if options.get("niter_fix_global", 0):
-        raise OptionError("niter_fix_global is set in these options; here the global branch is never frozen")
+    check_official_options(options, _ONLY)
     if options.get("face_generator"):
         if options["n_layers_D"] != FACE_LAYERS:
             raise OptionError(f"n_layers_D is {options['n_layers_D']}; the face discriminator here has {FACE_LAYERS}")
