@@ -111,6 +111,14 @@ def test_epochs_count_clips_or_people(source):
     assert 70 < counts["train/anna#1.png"] < 130
 
 
+def test_short_epochs_are_filled_up_evenly(source):
+    filled = training(source, epoch_samples=7)  # of three clips
+    assert set(Counter(filled[number]["source_clip"] for number in range(len(filled))).values()) == {3}
+    assert len(training(source, epoch_samples=7, by_identity=True)) == 8  # of two people
+    assert len(training(source, repeats=2, epoch_samples=3)) == 6
+    assert len(training(source, epoch_samples=2)) == 3
+
+
 def test_pose_window_stops_at_the_ends(source):
     data = training(source, conditions=("pose",), pose_window=2, driving_frames=2, stride=3)
     for number in range(10):

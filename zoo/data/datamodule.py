@@ -65,7 +65,9 @@ class VideoDataModule(LightningDataModule):
         surfaces: Where surface maps come from: what is stored, or else they are drawn around the poses (`skeleton`).
         batch_size: Training samples per batch and process.
         workers: Processes that read, for training and for evaluation each; 0 reads in the main process.
-        repeats: How often an epoch goes through the training clips.
+        repeats: How often an epoch goes through the training clips, at least.
+        epoch_samples: Samples of all processes together that an epoch has, at least: it goes through the clips as often
+            as that takes, so that rates which fall by epochs fall after as many steps with few clips as with many.
         by_identity: An epoch goes through people instead, of whom a clip is drawn each time.
         augmentation: How training samples are varied.
         split: Csv list of clips with the columns `video`, `identity`, `split`, and optionally `start` and `end`.
@@ -100,6 +102,7 @@ class VideoDataModule(LightningDataModule):
         batch_size: int = 8,
         workers: int = 2,
         repeats: int = 1,
+        epoch_samples: int = 0,
         by_identity: bool = False,
         augmentation: Augmentation | None = None,
         split: str | None = None,
@@ -135,6 +138,7 @@ class VideoDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.workers = workers
         self.repeats = repeats
+        self.epoch_samples = epoch_samples
         self.by_identity = by_identity
         self.augmentation: Augmentation = augmentation or {}
         self.split = split
@@ -230,6 +234,7 @@ class VideoDataModule(LightningDataModule):
             self.strict,
             self.sources_apart,
             self.other_frames,
+            self.epoch_samples,
         )
         replicas, rank = self._process()
         sampler = TrainingSampler(dataset, self.seed, replicas, rank)
@@ -237,7 +242,7 @@ class VideoDataModule(LightningDataModule):
             raise DataError(
                 self._place(),
                 f"an epoch of {len(sampler)} samples is less than one batch of {self.batch_size}",
-                "raise `repeats` or lower `batch_size`",
+                "raise `epoch_samples` or `repeats`, or lower `batch_size`",
             )
         return ResumableLoader(
             dataset,
