@@ -4,7 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
+from benchmarks.jobs import Precision
 from benchmarks.metadata import RESULTS
 from benchmarks.protocol import PROTOCOLS, SUITES, find_suite, names, read_protocol
 from zoo.errors import ZooError
@@ -60,6 +62,11 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--methods", nargs="+", metavar="NAME", help="methods, baselines or recipe files; default: all")
     run.add_argument("--seeds", nargs="+", type=int, metavar="N", help="of training; default: the suite's, or 0")
     run.add_argument("--steps", type=int, help="of training, instead of the protocol's; changes its hash")
+    run.add_argument(
+        "--precision",
+        choices=get_args(Precision),
+        help="of training, instead of the recipes'; bf16-mixed is faster where the processor knows bfloat16",
+    )
     run.add_argument("--weights", nargs="+", default=[], metavar="NAME=FILE", help="weights of methods not to train")
     run.add_argument("--data", type=Path, help="the folder of the folders of real clips; default: ZOO_DATA")
     run.add_argument("--output", type=Path, default=RESULTS, help=f"folder of results (default: {RESULTS.name}/)")

@@ -20,6 +20,12 @@ from zoo.methods import discover
 SECTIONS = ("model", "data", "trainer", "checkpoint")
 """What of a recipe training takes; the rest of it is about something else."""
 
+Precision = Literal["32-true", "bf16-mixed"]
+"""What a processor and a graphics card can both train in; measured is in single precision, whatever it was."""
+
+DEFAULT_PRECISION: Precision = "32-true"
+"""Lightning's, where a recipe names none."""
+
 VALIDATIONS = 8
 """So often a training run validates, and on so many clips: points of the curves, of little cost."""
 
@@ -96,6 +102,7 @@ class Job:
     entry: Entry
     seed: int | None  # None: nothing is trained
     films: bool = False  # whether its first clips are kept as videos
+    precision: Precision | None = None  # of training; None is the recipe's
 
     @property
     def variant(self) -> str:
@@ -144,6 +151,8 @@ class Job:
             "limit_val_batches": VALIDATIONS,
             "enable_progress_bar": False,
         }
+        if self.precision:
+            config["trainer"]["precision"] = self.precision
         config["checkpoint"] |= {"every_n_train_steps": max(1, min(250, steps // 10))}
         config["evaluator"] = {"metrics": ["l1", "moving_l1", "lpips_alex"]}
         return config | {"seed_everything": self.seed}
@@ -163,6 +172,7 @@ def find_jobs(
     seeds: Sequence[int] | None = None,
     steps: int | None = None,
     weights: Sequence[str] = (),
+    precision: Precision | None = None,
 ) -> tuple[list[Job], list[str]]:
     """Lists the jobs of a suite.
 
@@ -173,6 +183,7 @@ def find_jobs(
         seeds: Of training; baselines and given weights run once.
         steps: Of training instead of the protocols'; makes them other protocols, with another hash.
         weights: ``METHOD=FILE``: this method isn't trained.
+        precision: Of training instead of the recipes'.
 
     Returns:
         The jobs in a fixed order, and a line for each method that a protocol can't run.
@@ -192,7 +203,7 @@ def find_jobs(
                 continue
             trained = entry.recipe is not None and not entry.weights
             numbers: Sequence[int | None] = (seeds or suite.seeds) if trained else [None]
-            jobs += [Job(protocol, entry, seed, films=seed == numbers[0]) for seed in numbers]
+            jobs += [Job(protocol, entry, seed, seed == numbers[0], precision) for seed in numbers]
     if unused := sorted(given.keys() - {job.entry.name for job in jobs}):
         raise OptionError(f"--weights names {', '.join(unused)}, which isn't run; add it to --methods")
     return jobs, left_out

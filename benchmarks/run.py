@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.cost import measure_cost
 from benchmarks.evaluation import batches, evaluate, open_data
-from benchmarks.jobs import Entry, Job, Settings, find_jobs, groups, share
+from benchmarks.jobs import DEFAULT_PRECISION, Entry, Job, Settings, find_jobs, groups, share
 from benchmarks.measures import build_measures
 from benchmarks.metadata import commit, machine_name, processor
 from benchmarks.protocol import find_suite
@@ -45,7 +45,12 @@ def run(options: argparse.Namespace) -> None:
     """
     settings = Settings(options.output, options.work, options.data, options.device, options.machine)
     jobs, left_out = find_jobs(
-        find_suite(options.suite), options.methods, options.seeds, options.steps, options.weights
+        find_suite(options.suite),
+        options.methods,
+        options.seeds,
+        options.steps,
+        options.weights,
+        options.precision,
     )
     for line in left_out:
         print(f"not run: {line}")
@@ -136,6 +141,7 @@ def attempt(job: Job, settings: Settings) -> str:
 def is_finished(path: Path, job: Job) -> bool:
     """Whether a valid result of the job, its protocol and recipe as they are now, lies there, and is complete.
 
+    It may have been trained in any precision where the job names none.
     What was skipped for want of a network that has been installed since is measured with the weights that there are.
     """
     if not path.is_file():
@@ -147,10 +153,25 @@ def is_finished(path: Path, job: Job) -> bool:
     if result["protocol"]["hash"] != job.protocol.hash:
         return False
     training = result["training"]
-    if training and "config" in training and training["config"] != job.training():
+    if training and "config" in training and not _is_same(training["config"], job):
         return False
     waiting = {name for name, why in result["evaluation"]["skipped"].items() if " install " in why}
     return not waiting or waiting <= build_measures(job.protocol.content).skipped.keys()
+
+
+def _is_same(recorded: dict[str, Any], job: Job) -> bool:
+    """Whether a training was configured as the job would be."""
+    wanted = job.training()
+    if wanted is None:
+        return False
+    (precision, recorded), (_, wanted) = _apart(recorded), _apart(wanted)
+    return recorded == wanted and job.precision in (None, precision)
+
+
+def _apart(config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A training's precision, and the rest of its configuration."""
+    trainer = dict(config["trainer"])
+    return trainer.pop("precision", DEFAULT_PRECISION), config | {"trainer": trainer}
 
 
 def run_job(job: Job, settings: Settings, device: torch.device) -> Result:

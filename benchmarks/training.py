@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import yaml
 
-from benchmarks.jobs import Job, Settings
+from benchmarks.jobs import DEFAULT_PRECISION, Job, Settings
 from benchmarks.schema import Training
 from zoo.errors import ZooError
 from zoo.report import write_json
@@ -56,7 +56,7 @@ def train(job: Job, settings: Settings, device: torch.device) -> Trained:
             trainer = {"default_root_dir": str(folder), "accelerator": device.type} | cards
             here = {"data": config["data"] | data, "trainer": config["trainer"] | trainer}
             seconds = _fit(folder, config | here, lock)
-            precision = config["trainer"].get("precision", "32-true")
+            precision = config["trainer"].get("precision", DEFAULT_PRECISION)
             done = {"seconds": seconds, "steps": config["trainer"]["max_steps"], "precision": precision}
             write_json(finished, done | {"device": device.type})
         done = {"device": device.type} | json.loads(finished.read_text("utf-8"))  # the first ones don't say it

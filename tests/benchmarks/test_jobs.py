@@ -52,6 +52,14 @@ def test_another_budget_is_another_protocol_and_training(suite):
     assert theirs.training()["trainer"]["max_steps"] == 30
 
 
+def test_another_precision_is_another_training_of_the_same_protocol(suite):
+    ours = find_jobs(suite, METHODS[-1:])[0][0]
+    theirs = find_jobs(suite, METHODS[-1:], precision="bf16-mixed")[0][0]
+    assert ours.protocol.hash == theirs.protocol.hash
+    assert ours.training_name != theirs.training_name
+    assert theirs.training()["trainer"]["precision"] == "bf16-mixed"
+
+
 def test_a_known_subject_is_trained_on_the_first_part(tmp_path):
     (job,), _ = find_jobs(find_suite("synthetic-64-later-motion"), ["first_order_motion_model"])
     config = job.training()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,19 @@ def test_a_changed_recipe_is_run_again(whole, tmp_path):
     other = tmp_path / path.name
     other.write_text(json.dumps(result))
     assert not is_finished(other, job)
+
+
+@pytest.mark.slow
+def test_a_result_counts_in_whatever_precision_unless_one_is_asked_for(whole, tmp_path):
+    path = next((whole / "results").rglob("first_order*.json"))
+    result = json.loads(path.read_text())
+    result["training"]["config"]["trainer"]["precision"] = "bf16-mixed"
+    other = tmp_path / path.name
+    other.write_text(json.dumps(result))
+    (job,), _ = find_jobs(Suite((read_protocol(tiny_protocol.write(tmp_path)),)), [FOMM])
+    assert is_finished(other, job)
+    assert is_finished(other, replace(job, precision="bf16-mixed"))
+    assert not is_finished(other, replace(job, precision="32-true"))
 
 
 @pytest.mark.slow
