@@ -419,8 +419,8 @@ def _made_by(results: Sequence[Result]) -> str:
     budgets = list(dict.fromkeys(training["budget"] for training in trainings))
     if len(budgets) > 1:
         minutes = statistics.fmean(training["seconds"] for training in trainings) / 60
-        steps = " or ".join(str(number) for number in sorted({training["steps"] for training in trainings}))
-        budgets = [f"{steps} steps, {minutes:.1f} minutes a seed"]
+        steps = " or ".join(sorted({budget.partition(",")[0] for budget in budgets}))  # and in which precision
+        budgets = [f"{steps}, {minutes:.1f} minutes a seed"]
     return " · ".join(part for part in (method["recipe"], *budgets, _machine(results[0])) if part)
 
 

@@ -722,6 +722,12 @@ class TestTraining:
         assert all(value.isfinite() for value in logged.values())
         assert method.steps[0][1]["own"].prediction.shape[:2] == (4, 4)
 
+    @pytest.mark.parametrize(("steps", "learns"), [(2, False), (3, True)])
+    def test_generated_frames_are_looked_into_from_their_start_on(self, tmp_path, steps, learns):
+        method = small(generated_frames=2, generated_start=0.2)  # an epoch has 10 batches
+        fit(method, tmp_path, driving_frames=2, steps=steps)
+        assert (method.generator.generated_bias != -2) == learns
+
     @pytest.mark.parametrize("name", ["three levels, restricted", "generated frames"])
     def test_bfloat16_with_extensions(self, name):
         method = shaken(small(**EXTENSIONS[name]))

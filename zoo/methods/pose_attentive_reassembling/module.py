@@ -99,6 +99,8 @@ class PoseAttentiveReassembling(AdversarialTraining):
             of the published method.
         generated_frames: How many of the results before are looked into, too; train with several ``driving_frames``.
             Not part of the published method.
+        generated_start: Epochs, or parts of one, before training looks into them: at first they're blurred, and what
+            they show isn't learnt from the sources.
         discriminator_width: Channels before the discriminator's first block.
         discriminator_max_width: Its widest block.
         discriminator_blocks: Its blocks.
@@ -147,6 +149,7 @@ class PoseAttentiveReassembling(AdversarialTraining):
         top_k: int | None = None,
         pose_coordinates: bool = False,
         generated_frames: int = 0,
+        generated_start: float = 0,
         discriminator_width: int = 32,
         discriminator_max_width: int = 512,
         discriminator_blocks: int = 4,
@@ -252,7 +255,7 @@ class PoseAttentiveReassembling(AdversarialTraining):
         count = int(torch.randint(1, batch["source"].shape[1] + 1, ()))
         sources = self.generator.encode_sources(batch["source"][:, :count])
         pose = self.generator.pose(driving)
-        own, _ = self.generator.reassemble(sources, pose)
+        own = self._reassemble(sources, pose)
         rendered: dict[str, Any] = {"own": own, "background": sources.background, "keypoints": pose.keypoints}
         if self.weights["equivariance"]:
             rendered["deformed"] = self.deform(driving)
@@ -272,16 +275,23 @@ class PoseAttentiveReassembling(AdversarialTraining):
             other: (B, N, 3, H, W) frames of B.
             weight: Of the loss terms.
         """
-        pseudo = self.generator.reassemble(self.generator.encode_sources(other), pose)[0].prediction
+        pseudo = self._reassemble(self.generator.encode_sources(other), pose).prediction
         seen = pseudo.detach() if self.hparams["cross_detach"] else pseudo
         pseudo_pose = self.generator.pose(seen)
-        returned = self.generator.reassemble(sources, pseudo_pose)[0].prediction
+        returned = self._reassemble(sources, pseudo_pose).prediction
         return CrossPass(weight, other, pseudo, returned, pseudo_pose.keypoints)
+
+    def _reassemble(self, sources: Sources, pose: Pose) -> Reassembled:
+        start = self.hparams["generated_start"]
+        return self.generator.reassemble(sources, pose, remembers=not start or self.epochs() >= start)[0]
+
+    def epochs(self) -> float:
+        """How many epochs training has gone through, the part of the present one counted in."""
+        return self.trainer.global_step / self.trainer.num_training_batches
 
     def cross_ramp(self) -> float:
         """The share of its weight that the cross-identity pass has by now, in [0, 1]."""
-        epoch = self.trainer.global_step / self.trainer.num_training_batches
-        return losses.ramp(epoch, self.hparams["cross_start"], self.hparams["cross_ramp"])
+        return losses.ramp(self.epochs(), self.hparams["cross_start"], self.hparams["cross_ramp"])
 
     def deform(self, frames: Tensor) -> tuple[RandomTransform, Tensor]:
         """Random deformations of frames (B, T, 3, H, W), and the keypoints (B x T, K, 2) of what comes out."""
