@@ -137,14 +137,17 @@ def with_overviews(page: str, boards: Sequence[Board]) -> str:
     """A page with the overviews of now between `<!-- leaderboard: PROTOCOL [METHOD ...] -->` and `<!-- end -->`.
 
     Raises:
-        OptionError: A page names a protocol that has no results.
+        OptionError: A page names a protocol that has no results of its present hash.
     """
     by_name = {board.name: board for board in boards}
 
     def now(words: Sequence[str]) -> str:
         protocol_name, *methods = words
         if protocol_name not in by_name:
-            raise OptionError(f"a page shows results of {protocol_name}, but there are none")
+            raise OptionError(
+                f"a page shows results of {protocol_name}, but there are none of its present hash; "
+                f"run `python -m benchmarks run {protocol_name}` first"
+            )
         return overview(by_name[protocol_name], methods)
 
     return filled(page, "leaderboard", now)

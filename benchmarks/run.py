@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -127,6 +128,7 @@ def attempt(job: Job, settings: Settings) -> str:
         if is_finished(path, job):
             print(f"finished before: {job.label}")
             return ""
+        print(f"runs now: {job.label}, {time.strftime('%H:%M')}", flush=True)
         result = run_job(job, settings, device)
         validate(result, path)
         write_json(path, result)

@@ -414,7 +414,12 @@ class TestMistakes:
 
     def test_options(self, fails, folder):
         echo = {"method": f"{__name__}.Echo", "weights": save_weights(Echo(), folder / "echo.safetensors")}
-        fails("Echo doesn't know best_frame, relative; it knows absolute", motion="relative", best_frame=True, **echo)
+        fails(
+            "Echo doesn't know --best-frame, --motion relative; it takes over",
+            motion="relative",
+            best_frame=True,
+            **echo,
+        )
         fails("change relative motion only", motion="absolute", adapt_scale=True)
         fails("'cuda:77'", device="cuda:77")
         fails("'gpu'", device="gpu")

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 import zoo
@@ -35,6 +36,20 @@ def test_a_misspelt_command_gets_one_line_with_the_right_spelling():
     assert done.stderr.strip() == "zoo animat: there is no such command; did you mean 'animate'?"
 
 
+def test_a_misspelt_method_gets_one_line_with_the_right_spelling():
+    done = zoo_command("fit", "--model", "FirstOrderMotionModl")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "there is no method 'FirstOrderMotionModl'; did you mean 'FirstOrderMotionModel'?" in line
+
+
+def test_options_of_another_methods_recipe_are_not_dropped_in_silence(capsys):
+    recipe = str(find_recipe("first_order_motion_model", "tiny"))
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", recipe, "--model", "DwNet", "--print_config"])
+    assert f"{recipe} is a recipe of FirstOrderMotionModel" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "command", [["animate"], ["prepare"], ["score"], ["demo"], ["weights", "install"], ["weights", "list"]]
 )
@@ -61,6 +76,24 @@ def test_the_newest_run_is_the_last(tmp_path):
         (tmp_path / version / "checkpoints").mkdir(parents=True)
         (tmp_path / version / "checkpoints" / "last.ckpt").touch()
     assert latest_checkpoint(tmp_path).parts[-3] == "version_1"
+
+
+@pytest.mark.slow
+def test_last_goes_on_with_no_run_but_the_newest(tmp_path):
+    tiny = ["--config", str(find_recipe("first_order_motion_model", "tiny"))]
+    options = ["--trainer.default_root_dir", str(tmp_path), "--trainer.limit_val_batches", "0"]
+    main(["fit", *tiny, *options, "--trainer.max_steps", "1"])
+    main(["fit", *tiny, *options, "--trainer.max_steps", "1", "--trainer.enable_checkpointing", "false"])  # none yet
+    with pytest.raises(SystemExit, match=r"version_1: was stopped before its first checkpoint.*version_0/checkpoints"):
+        main(["fit", *tiny, *options, "--trainer.max_steps", "2", "--ckpt_path", "last"])
+    checkpoint = str(tmp_path / "FirstOrderMotionModel" / "version_0" / "checkpoints" / "last.ckpt")
+    main(["fit", *tiny, *options, "--trainer.max_steps", "2", "--ckpt_path", checkpoint])
+    main(["test", *tiny, *options[:2], "--ckpt_path", "last", "--evaluator.metrics", "[l1]"])
+    main(["fit", *tiny, *options, "--trainer.max_steps", "3", "--ckpt_path", "last"])  # a test is no training
+    assert (tmp_path / "FirstOrderMotionModel" / "version_4" / "weights.safetensors").exists()
+    other = ["--config", str(find_recipe("dwnet", "tiny"))]
+    with pytest.raises(SystemExit, match=r"is of FirstOrderMotionModel, but DwNet is configured"):
+        main(["test", *other, *options[:2], "--ckpt_path", checkpoint])
 
 
 def test_methods_are_listed():
@@ -140,7 +173,14 @@ def test_the_demo_goes_on_where_it_was_interrupted(tmp_path):
     assert f"Restored all states from the checkpoint at {run / 'checkpoints' / 'last.ckpt'}" in printed
     assert printed.count("every clip: ") == 2  # as their own driver, and driven by somebody else
     assert sum(1 for _ in iter_frames(tmp_path / "animation.mp4")) == 48
-    assert (run.parent / "version_1" / "weights.safetensors").exists()
+    trained = run.parent / "version_1" / "weights.safetensors"
+    again = zoo_command("demo", "--output", str(tmp_path), "--steps", "2", "--clips", "1")
+    assert f"Restored all states from the checkpoint at {trained.parent / 'checkpoints' / 'last.ckpt'}" in again.stderr
+    newest = max(run.parent.glob("*/weights.safetensors"), key=lambda path: path.stat().st_mtime)
+    assert newest != trained
+    before, after = (zoo.load(path).inference_state() for path in (trained, newest))
+    assert all(torch.equal(before[name], tensor) for name, tensor in after.items())  # nothing was trained anew
+    assert f"zoo animate --weights {newest}" in again.stdout
 
 
 @pytest.mark.slow

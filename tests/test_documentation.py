@@ -110,7 +110,7 @@ def folder(tmp_path_factory):
     (folder / "my_package").mkdir()
     (folder / "my_package" / "module.py").write_text(OWN_SURFACES)
     for recipe, path in {
-        "first_order_motion_model/tiny": folder / "runs/FirstOrderMotionModel/version_0/weights.safetensors",
+        "first_order_motion_model/tiny": folder / "demo/FirstOrderMotionModel/version_0/weights.safetensors",
         "deep_spatial_transformation/tiny-animation": folder / "animation.safetensors",
     }.items():
         model = yaml.safe_load((ROOT / "configs" / f"{recipe}.yaml").read_text())["model"]
@@ -170,12 +170,6 @@ def prepare(words: list[str]) -> None:
     assert "--iuv" not in words or list(Path().glob("**/*_iuv.npz"))
 
 
-def animate(words: list[str]) -> None:
-    if "--retarget" in words and "--source" in words:  # of methods that are driven by poses
-        words[words.index("--weights") + 1] = "animation.safetensors"
-    main(words)
-
-
 def benchmark(words: list[str]) -> None:
     if words[0] in ("illustrate", "sweep"):  # write into the package; tests/benchmarks run them
         assert benchmarks.__main__.parser().parse_args(words).command
@@ -188,7 +182,7 @@ def measure(words: list[str]) -> None:
     main([*words, "--trainer.limit_test_batches", "1", "--trainer.accelerator", "cpu"])
 
 
-ZOO = {"fit": fit, "test": measure, "fit-stages": fit_stages, "prepare": prepare, "animate": animate}
+ZOO = {"fit": fit, "test": measure, "fit-stages": fit_stages, "prepare": prepare}
 
 
 @pytest.mark.slow

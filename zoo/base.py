@@ -252,8 +252,8 @@ class AnimationModule(LightningModule):
         if options.motion != "absolute":
             wanted.add(options.motion)
         if unknown := wanted - known:
-            offer = f"it knows {', '.join(sorted(known))}" if known else "it knows absolute motion only"
-            raise OptionError(f"{type(self).__name__} doesn't know {', '.join(sorted(unknown))}; {offer}")
+            offer = f"it knows {_flags(known)}" if known else "it takes over the driver's poses as they are"
+            raise OptionError(f"{type(self).__name__} doesn't know {_flags(unknown)}; {offer}")
         if options.motion == "absolute" and (options.adapt_scale or options.best_frame):
             raise OptionError("adapt_scale and best_frame change relative motion only; leave out `--motion absolute`")
 
@@ -296,6 +296,12 @@ class AnimationModule(LightningModule):
                 f"{type(self).__name__} needs heights and widths that are multiples of {multiple}, not "
                 f"{height} x {width}; set `data.size` (or `zoo animate --size`) accordingly"
             )
+
+
+def _flags(options: Iterable[str]) -> str:
+    """Names of motion options as they are written on the command line."""
+    flags = (f"--{name.replace('_', '-')}" if name != "relative" else "--motion relative" for name in sorted(options))
+    return ", ".join(flags)
 
 
 def select(batch: Batch, role: Literal["source", "driving"]) -> Batch:

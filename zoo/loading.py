@@ -1,5 +1,6 @@
 """Methods and weights by name."""
 
+import difflib
 from importlib import import_module
 from pathlib import Path
 
@@ -64,7 +65,10 @@ def find_method(name: str) -> type[AnimationModule]:
             return method
     module, _, class_name = name.rpartition(".")
     if not module:
-        raise ZooError(f"there is no method {name!r}; there are {', '.join(sorted(known))}, or write package.ClassName")
+        names = sorted({*known, *(method.__name__ for method in known.values())})
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
+        raise ZooError(f"there is no method {name!r}; {hint} (a class of your own: package.ClassName)")
     try:
         found = vars(import_module(module)).get(class_name)
     except ModuleNotFoundError as error:

@@ -226,8 +226,10 @@ def _for_each(clips: dict[str, Path], condition: Condition, called: str, make: C
         try:
             info, target = probe(clip), sidecar_path(clip, condition)
             if target.exists():
-                SideCar(target, condition, info.frames, info.height, info.width).check()
-                print(f"{name}: has {called} already")
+                stored = SideCar(target, condition, info.frames, info.height, info.width)
+                stored.check()
+                form = f" ({stored.skeleton().name})" if condition == "pose" else ""
+                print(f"{name}: has {called} already{form}; to make them anew, delete {target}")
                 continue
             print(f"{name}: {make(name, info)}")
         except FileError as error:

@@ -1,12 +1,15 @@
 """``zoo fit | validate | test | predict``: stock LightningCLI with the zoo's methods, data and callbacks."""
 
 import logging
+import sys
 import warnings
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import yaml
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -17,6 +20,7 @@ from zoo.base import AnimationModule
 from zoo.data import VideoDataModule
 from zoo.errors import FileError, OptionError
 from zoo.evaluator import Evaluator, PredictionWriter
+from zoo.loading import find_method
 from zoo.methods import discover
 from zoo.weights import WeightsError, save_weights
 from zoo.weights.checkpoint import method_of
@@ -34,7 +38,8 @@ _BESIDE_THE_POINT = (
 
 def run(arguments: Sequence[str]) -> None:
     """Runs one of Lightning's commands with the zoo's parts."""
-    discover()  # so that `--model FirstOrderMotionModel` is found by its class name
+    arguments = [*arguments]
+    check_method(arguments)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
     for message in _BESIDE_THE_POINT:
         warnings.filterwarnings("ignore", message=message)
@@ -105,14 +110,28 @@ class AnimationCLI(LightningCLI):
         config = self.config[self.config.subcommand]
         if config.get("ckpt_path") == "last":
             method = config.model.class_path.rpartition(".")[2]
-            config.ckpt_path = str(latest_checkpoint(Path(config.trainer.default_root_dir) / method))
+            runs = Path(config.trainer.default_root_dir) / method
+            config.ckpt_path = str(latest_checkpoint(runs))
+            if self.config.subcommand == "fit":
+                check_newest(runs, config.ckpt_path)
         if not config.get("ckpt_path") and self.config.subcommand != "fit":
             remedy = "add `--ckpt_path last`, or a checkpoint's path"
             raise OptionError(f"{self.config.subcommand} needs a trained method; {remedy}")
         if Path(config.get("ckpt_path") or "").suffix == ".safetensors":
             raise WeightsError(config.ckpt_path, "is for `zoo animate`", "give the run's checkpoints/last.ckpt")
-        if config.get("ckpt_path") and method_of(config.ckpt_path):
+        if config.get("ckpt_path") and (trained := method_of(config.ckpt_path)):
+            self._check_same_method(trained, config)
             super()._parse_ckpt_path()
+
+    @staticmethod
+    def _check_same_method(trained: str, config: Any) -> None:
+        named = config.model and config.model.class_path
+        if named and named.rpartition(".")[2] != trained.rpartition(".")[2]:
+            raise WeightsError(
+                config.ckpt_path,
+                f"is of {trained.rpartition('.')[2]}, but {named.rpartition('.')[2]} is configured",
+                "give a checkpoint of that method, or the configuration that the checkpoint was trained by",
+            )
 
     def after_fit(self) -> None:
         """Writes the weights that `zoo animate` takes."""
@@ -129,6 +148,28 @@ class AnimationCLI(LightningCLI):
                 clips="x".join(map(str, self.datamodule.clip_size or ())),
             )
             print(f"weights for `zoo animate --weights`: {path}")
+
+
+def check_method(arguments: list[str]) -> None:
+    """Imports the methods, so that `--model FirstOrderMotionModel` is found; says where a recipe is of another one.
+
+    Raises:
+        ZooError: There is no such method.
+    """
+    discover()
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--model")
+    parser.add_argument("--config", action="append", default=[])
+    given, _ = parser.parse_known_args(arguments)
+    if not given.model or given.model.endswith((".yaml", ".json")) or given.model.startswith("{"):
+        return
+    method = find_method(given.model)
+    for path in map(Path, given.config):
+        recipe = yaml.safe_load(path.read_text("utf-8")) if path.is_file() else None
+        named = ((recipe or {}).get("model") or {}).get("class_path")
+        if named and named.rpartition(".")[2] not in {parent.__name__ for parent in method.__mro__}:
+            note = f"{path} is a recipe of {named}: of its options for the method those are dropped that {given.model} "
+            print(f"note: {note}doesn't know", file=sys.stderr)
 
 
 class ResumableCheckpoint(ModelCheckpoint):
@@ -167,6 +208,28 @@ def make_loggers(choice: LoggerName, root: str, name: str) -> list[Logger]:
         Path(csv.log_dir).mkdir(parents=True, exist_ok=True)
         return [csv, WandbLogger(project="animation-zoo", name=f"{name}-{csv.version}", save_dir=csv.log_dir)]
     return [csv]
+
+
+def check_newest(folder: Path, checkpoint: str) -> None:
+    """Complains where a training below a method's run folder is newer than the checkpoint, but has none of its own.
+
+    Raises:
+        FileError: It was stopped before its first checkpoint; to go on from another run's would not be what was asked.
+    """
+    configs = [path for path in folder.glob("*/config.yaml") if _is_of_training(path)]
+    runs = sorted(configs, key=lambda path: path.stat().st_mtime)
+    newest = runs[-1].parent if runs else None
+    if newest and newest != Path(checkpoint).parents[1] and not any(newest.glob("checkpoints/last*.ckpt")):
+        raise FileError(
+            newest,
+            "was stopped before its first checkpoint (`checkpoint.every_n_train_steps`)",
+            f"leave out --ckpt_path to begin again, or go on from an earlier run: --ckpt_path {checkpoint}",
+        )
+
+
+def _is_of_training(config: Path) -> bool:
+    """Whether Lightning wrote it for `fit`: what only its other commands take isn't there."""
+    return not {"verbose", "return_predictions"} & yaml.safe_load(config.read_text("utf-8")).keys()
 
 
 def latest_checkpoint(folder: Path) -> Path:

@@ -410,7 +410,7 @@ def test_synthetic_people(tmp_path):
 
 
 def test_too_few_samples_for_a_batch(folder):
-    with pytest.raises(DataError, match="10 samples is less than one batch of 16; raise `epoch_samples`"):
+    with pytest.raises(DataError, match=r"10 samples .* one batch of 16; set `data.epoch_samples` to 16"):
         run(folder, batch_size=16)
 
 

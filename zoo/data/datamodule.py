@@ -242,7 +242,8 @@ class VideoDataModule(LightningDataModule):
             raise DataError(
                 self._place(),
                 f"an epoch of {len(sampler)} samples is less than one batch of {self.batch_size}",
-                "raise `epoch_samples` or `repeats`, or lower `batch_size`",
+                f"set `data.epoch_samples` to {self.batch_size * replicas} or more (recipes: about 1000), or lower "
+                "`data.batch_size`",
             )
         return ResumableLoader(
             dataset,
