@@ -65,7 +65,8 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--precision",
         choices=get_args(Precision),
-        help="of training, instead of the recipes'; bf16-mixed is faster where the processor knows bfloat16",
+        help="of training, instead of the recipes'; bf16-mixed is faster where the processor knows bfloat16; a result "
+        "in another precision is replaced",
     )
     run.add_argument("--weights", nargs="+", default=[], metavar="NAME=FILE", help="weights of methods not to train")
     run.add_argument("--data", type=Path, help="the folder of the folders of real clips; default: ZOO_DATA")

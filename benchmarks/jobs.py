@@ -21,7 +21,7 @@ SECTIONS = ("model", "data", "trainer", "checkpoint")
 """What of a recipe training takes; the rest of it is about something else."""
 
 Precision = Literal["32-true", "bf16-mixed"]
-"""What a processor and a graphics card can both train in; measured is in single precision, whatever it was."""
+"""What a processor and a graphics card can both train in. Measurements are always in single precision."""
 
 DEFAULT_PRECISION: Precision = "32-true"
 """Lightning's, where a recipe names none."""
@@ -151,7 +151,7 @@ class Job:
             "limit_val_batches": VALIDATIONS,
             "enable_progress_bar": False,
         }
-        if self.precision:
+        if self.precision and self.precision != config["trainer"].get("precision", DEFAULT_PRECISION):
             config["trainer"]["precision"] = self.precision
         config["checkpoint"] |= {"every_n_train_steps": max(1, min(250, steps // 10))}
         config["evaluator"] = {"metrics": ["l1", "moving_l1", "lpips_alex"]}

@@ -1,6 +1,7 @@
 """Running jobs: each in a process of its own, finished ones never again."""
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -155,13 +156,13 @@ def is_finished(path: Path, job: Job) -> bool:
     if result["protocol"]["hash"] != job.protocol.hash:
         return False
     training = result["training"]
-    if training and "config" in training and not _is_same(training["config"], job):
+    if training and "config" in training and not is_same_training(training["config"], job):
         return False
     waiting = {name for name, why in result["evaluation"]["skipped"].items() if " install " in why}
     return not waiting or waiting <= build_measures(job.protocol.content).skipped.keys()
 
 
-def _is_same(recorded: dict[str, Any], job: Job) -> bool:
+def is_same_training(recorded: dict[str, Any], job: Job) -> bool:
     """Whether a training was configured as the job would be."""
     wanted = job.training()
     if wanted is None:
@@ -171,9 +172,13 @@ def _is_same(recorded: dict[str, Any], job: Job) -> bool:
 
 
 def _apart(config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """A training's precision, and the rest of its configuration."""
-    trainer = dict(config["trainer"])
-    return trainer.pop("precision", DEFAULT_PRECISION), config | {"trainer": trainer}
+    """A training's precision, and the rest of its configuration, with the length of its epochs where that is known."""
+    trainer, data = dict(config["trainer"]), dict(config["data"])
+    if data["path"] is None and not data.get("by_identity"):  # generated people: their number is part of the protocol
+        clips = data["synthetic"]["train_identities"] * data["synthetic"]["clips_per_identity"]
+        repeats, least = data.pop("repeats", 1), data.pop("epoch_samples", 0)
+        data["epoch"] = clips * max(repeats, math.ceil(least / clips))
+    return trainer.pop("precision", DEFAULT_PRECISION), config | {"trainer": trainer, "data": data}
 
 
 def run_job(job: Job, settings: Settings, device: torch.device) -> Result:

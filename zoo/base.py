@@ -255,7 +255,7 @@ class AnimationModule(LightningModule):
             offer = f"it knows {_flags(known)}" if known else "it takes over the driver's poses as they are"
             raise OptionError(f"{type(self).__name__} doesn't know {_flags(unknown)}; {offer}")
         if options.motion == "absolute" and (options.adapt_scale or options.best_frame):
-            raise OptionError("adapt_scale and best_frame change relative motion only; leave out `--motion absolute`")
+            raise OptionError("--adapt-scale and --best-frame change relative motion only; leave --motion absolute out")
 
     def attach_denoiser(self, path: str | Path) -> None:
         """Takes over a trained skeleton denoiser, for the motion option ``denoise``; see the methods that know one."""

@@ -43,8 +43,12 @@ def demo(output: str = "demo", steps: int = 1000, clips: int = 4) -> Path:
     common = ["--config", str(recipe), "--trainer.default_root_dir", output]
     length = ["--trainer.max_steps", str(steps), "--trainer.val_check_interval", str(steps)]
     runs = Path(output) / discover()[METHOD].__name__
-    onwards = ["--ckpt_path", "last"] if _can_go_on(runs, steps) else []
-    training.run(["fit", *common, *length, "--trainer.precision", training.fastest_precision(), *onwards])
+    done = _steps_done(runs)
+    if done == steps:
+        print(f"trained before: {training.latest_checkpoint(runs).parents[1]}")
+    else:
+        onwards = ["--ckpt_path", "last"] if done is not None and done < steps else []
+        training.run(["fit", *common, *length, "--trainer.precision", training.fastest_precision(), *onwards])
     tasks = {"People as their own drivers": [], "People moved by others": ["--data.pairs", "cross_identity"]}
     for title, task in tasks.items():
         print(f"\n{title}, none of whom was trained on:")
@@ -62,13 +66,13 @@ def demo(output: str = "demo", steps: int = 1000, clips: int = 4) -> Path:
     return video
 
 
-def _can_go_on(runs: Path, steps: int) -> bool:
-    """Whether the newest run with a checkpoint was interrupted, or ended after no more steps than are wanted now."""
+def _steps_done(runs: Path) -> int | None:
+    """Steps after which the newest run with a checkpoint ended, 0 if it was interrupted; None where there is none."""
     try:
         weights = training.latest_checkpoint(runs).parents[1] / "weights.safetensors"
     except FileError:  # no run yet
-        return False
-    return not weights.exists() or int(read_metadata(weights)["steps"]) <= steps
+        return None
+    return int(read_metadata(weights)["steps"]) if weights.exists() else 0
 
 
 def write_panels(method: AnimationModule, data: VideoDataModule, path: Path, clips: int) -> Path:

@@ -1,10 +1,10 @@
 """``zoo fit | validate | test | predict``: stock LightningCLI with the zoo's methods, data and callbacks."""
 
+import difflib
 import logging
-import sys
 import warnings
-from argparse import ArgumentParser
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,13 +14,13 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from zoo.adversarial import AdversarialTraining
 from zoo.base import AnimationModule
 from zoo.data import VideoDataModule
 from zoo.errors import FileError, OptionError
 from zoo.evaluator import Evaluator, PredictionWriter
-from zoo.loading import find_method
 from zoo.methods import discover
 from zoo.weights import WeightsError, save_weights
 from zoo.weights.checkpoint import method_of
@@ -38,7 +38,6 @@ _BESIDE_THE_POINT = (
 
 def run(arguments: Sequence[str]) -> None:
     """Runs one of Lightning's commands with the zoo's parts."""
-    arguments = [*arguments]
     check_method(arguments)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
     for message in _BESIDE_THE_POINT:
@@ -109,8 +108,7 @@ class AnimationCLI(LightningCLI):
         """
         config = self.config[self.config.subcommand]
         if config.get("ckpt_path") == "last":
-            method = config.model.class_path.rpartition(".")[2]
-            runs = Path(config.trainer.default_root_dir) / method
+            runs = Path(config.trainer.default_root_dir) / class_name(config.model.class_path)
             config.ckpt_path = str(latest_checkpoint(runs))
             if self.config.subcommand == "fit":
                 check_newest(runs, config.ckpt_path)
@@ -120,18 +118,15 @@ class AnimationCLI(LightningCLI):
         if Path(config.get("ckpt_path") or "").suffix == ".safetensors":
             raise WeightsError(config.ckpt_path, "is for `zoo animate`", "give the run's checkpoints/last.ckpt")
         if config.get("ckpt_path") and (trained := method_of(config.ckpt_path)):
-            self._check_same_method(trained, config)
+            if config.get("model"):
+                check_same_method(config.ckpt_path, class_name(trained), class_name(config.model.class_path))
             super()._parse_ckpt_path()
 
-    @staticmethod
-    def _check_same_method(trained: str, config: Any) -> None:
-        named = config.model and config.model.class_path
-        if named and named.rpartition(".")[2] != trained.rpartition(".")[2]:
-            raise WeightsError(
-                config.ckpt_path,
-                f"is of {trained.rpartition('.')[2]}, but {named.rpartition('.')[2]} is configured",
-                "give a checkpoint of that method, or the configuration that the checkpoint was trained by",
-            )
+    def before_instantiate_classes(self) -> None:
+        """Says so where options of another method's recipe were dropped."""
+        config = self.config[self.config.subcommand]
+        if config.get("model") and config.get("config"):
+            note_dropped_options([str(path) for path in config.config], class_name(config.model.class_path))
 
     def after_fit(self) -> None:
         """Writes the weights that `zoo animate` takes."""
@@ -150,26 +145,42 @@ class AnimationCLI(LightningCLI):
             print(f"weights for `zoo animate --weights`: {path}")
 
 
-def check_method(arguments: list[str]) -> None:
-    """Imports the methods, so that `--model FirstOrderMotionModel` is found; says where a recipe is of another one.
+def check_method(arguments: Sequence[str]) -> None:
+    """Imports the methods, so that `--model FirstOrderMotionModel` is found by its class name, and checks such a name.
 
     Raises:
-        ZooError: There is no such method.
+        OptionError: No method has that name; offers the nearest.
     """
-    discover()
-    parser = ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--model")
-    parser.add_argument("--config", action="append", default=[])
-    given, _ = parser.parse_known_args(arguments)
-    if not given.model or given.model.endswith((".yaml", ".json")) or given.model.startswith("{"):
-        return
-    method = find_method(given.model)
-    for path in map(Path, given.config):
-        recipe = yaml.safe_load(path.read_text("utf-8")) if path.is_file() else None
-        named = ((recipe or {}).get("model") or {}).get("class_path")
-        if named and named.rpartition(".")[2] not in {parent.__name__ for parent in method.__mro__}:
-            note = f"{path} is a recipe of {named}: of its options for the method those are dropped that {given.model} "
-            print(f"note: {note}doesn't know", file=sys.stderr)
+    known = [method.__name__ for method in discover().values()]
+    given = [value for option, value in pairwise(arguments) if option == "--model"]
+    given += [text.removeprefix("--model=") for text in arguments if text.startswith("--model=")]
+    for name in given:
+        if name.isidentifier() and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
+            raise OptionError(f"there is no method {name!r}; {hint} (a class of your own: package.ClassName)")
+
+
+def note_dropped_options(recipes: Sequence[str], chosen: str) -> None:
+    """Says so where a recipe is of another method than the chosen class, which knows other options.
+
+    Args:
+        recipes: Configuration files.
+        chosen: Name of the class.
+    """
+    known = {method.__name__: method for method in discover().values()}
+    parents = {parent.__name__ for parent in known[chosen].__mro__} if chosen in known else set()
+    for path in recipes:
+        content = yaml.safe_load(Path(path).read_text("utf-8"))
+        model = content.get("model") if isinstance(content, dict) else None
+        named = class_name(model.get("class_path", "") if isinstance(model, dict) else model or "")
+        if parents and named in known and named not in parents:
+            rank_zero_info(f"note: {path} is a recipe of {named}; its options that {chosen} doesn't know are dropped")
+
+
+def class_name(path: str) -> str:
+    """The last part of a dotted path."""
+    return path.rpartition(".")[2]
 
 
 class ResumableCheckpoint(ModelCheckpoint):
@@ -210,26 +221,48 @@ def make_loggers(choice: LoggerName, root: str, name: str) -> list[Logger]:
     return [csv]
 
 
-def check_newest(folder: Path, checkpoint: str) -> None:
-    """Complains where a training below a method's run folder is newer than the checkpoint, but has none of its own.
+def check_same_method(checkpoint: str, trained: str, configured: str) -> None:
+    """Complains about a checkpoint of one of the zoo's methods under the configuration of another.
 
     Raises:
-        FileError: It was stopped before its first checkpoint; to go on from another run's would not be what was asked.
+        WeightsError: Neither class derives from the other.
     """
-    configs = [path for path in folder.glob("*/config.yaml") if _is_of_training(path)]
-    runs = sorted(configs, key=lambda path: path.stat().st_mtime)
-    newest = runs[-1].parent if runs else None
-    if newest and newest != Path(checkpoint).parents[1] and not any(newest.glob("checkpoints/last*.ckpt")):
-        raise FileError(
-            newest,
-            "was stopped before its first checkpoint (`checkpoint.every_n_train_steps`)",
-            f"leave out --ckpt_path to begin again, or go on from an earlier run: --ckpt_path {checkpoint}",
-        )
+    known = {method.__name__: method for method in discover().values()}
+    if not {trained, configured} <= known.keys():
+        return  # a class from outside may well derive from what is configured
+    one, other = known[trained], known[configured]
+    if not issubclass(one, other) and not issubclass(other, one):
+        remedy = "give a checkpoint of that method, or the configuration that this one was trained by"
+        raise WeightsError(checkpoint, f"is of {trained}, but {configured} is configured", remedy)
 
 
-def _is_of_training(config: Path) -> bool:
-    """Whether Lightning wrote it for `fit`: what only its other commands take isn't there."""
-    return not {"verbose", "return_predictions"} & yaml.safe_load(config.read_text("utf-8")).keys()
+def check_newest(folder: Path, checkpoint: str) -> None:
+    """Complains where a training below a method's run folder began anew after the checkpoint, and left none.
+
+    Raises:
+        FileError: To go on from another run's would not be what was asked.
+    """
+    for config in sorted(folder.glob("*/config.yaml"), key=lambda path: path.stat().st_mtime, reverse=True):
+        run = config.parent
+        if run == Path(checkpoint).parents[1] or (run / "weights.safetensors").exists():
+            return  # of a run that ended the weights are there, with a checkpoint or without
+        if _began_anew(config):
+            raise FileError(
+                run,
+                "is the newest run, but has no checkpoint to go on from",
+                f"leave out --ckpt_path to begin again, or go on from an earlier run: --ckpt_path {checkpoint}",
+            )
+
+
+def _began_anew(config: Path) -> bool:
+    """Whether a run's configuration is of `zoo fit` without a checkpoint; what can't be read isn't."""
+    try:
+        options = yaml.safe_load(config.read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
+    if not isinstance(options, dict) or {"verbose", "return_predictions"} & options.keys():
+        return False  # of a test or prediction: only these take such options
+    return not options.get("ckpt_path")
 
 
 def latest_checkpoint(folder: Path) -> Path:

@@ -20,8 +20,9 @@ from benchmarks import publish
 from benchmarks.evaluation import evaluate, open_data
 from benchmarks.jobs import Settings, find_jobs
 from benchmarks.measures import build_measures
-from benchmarks.protocol import PROTOCOLS, Suite, names, read_protocol
-from benchmarks.run import attempt, is_finished
+from benchmarks.metadata import RESULTS
+from benchmarks.protocol import PROTOCOLS, Suite, find_suite, names, read_protocol
+from benchmarks.run import attempt, is_finished, is_same_training
 from benchmarks.schema import ResultError, read_result, validate
 from zoo.baselines import CopySource, Oracle
 from zoo.errors import ZooError
@@ -170,6 +171,18 @@ def test_a_changed_recipe_is_run_again(whole, tmp_path):
     other = tmp_path / path.name
     other.write_text(json.dumps(result))
     assert not is_finished(other, job)
+
+
+@pytest.mark.parametrize("method", ["deep_spatial_transformation", "pose_attentive_reassembling"])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_committed_results_of_the_present_recipes_count_as_finished(method, seed):
+    """They say `repeats: 4` of 256 clips, the recipe now `epoch_samples: 1024`: the same training."""
+    (job,), _ = find_jobs(find_suite("synthetic-64-reconstruction"), [method], seeds=[seed])
+    (path,) = (RESULTS / job.protocol.name).glob(f"{method}--{job.variant}--*.json")
+    assert is_finished(path, job)
+    longer = json.loads(path.read_text())
+    longer["training"]["config"]["data"]["repeats"] = 12
+    assert not is_same_training(longer["training"]["config"], job)
 
 
 @pytest.mark.slow

@@ -409,6 +409,13 @@ def test_synthetic_people(tmp_path):
 # --- mistakes
 
 
+def test_an_epoch_has_as_many_samples_as_asked_for(folder):
+    module = data(folder, batch_size=2, repeats=1, epoch_samples=13)
+    module.setup("fit")
+    clips = len(module.source.clips("train"))
+    assert clips * (-(-13 // clips)) // 2 == len(module.train_dataloader()) > 5
+
+
 def test_too_few_samples_for_a_batch(folder):
     with pytest.raises(DataError, match=r"10 samples .* one batch of 16; set `data.epoch_samples` to 16"):
         run(folder, batch_size=16)

@@ -164,14 +164,14 @@ class TrainingClips(Dataset[Sample]):
         driving_frames: How many driving frames, in order, from a start drawn uniformly.
         stride: Frames from one driving frame to the next, after resampling.
         fps: Frame rate that clips are resampled to.
-        repeats: How often an item counts in an epoch, at least.
+        repeats: The least number of times that an item counts in an epoch.
         by_identity: An item is a person, of whom a clip is drawn uniformly, instead of a clip.
         seed: What the draws depend on beside the running number.
         strict: Raise where a clip can no longer be read; else the next one takes its place, with a warning.
         sources_apart: Source frames are drawn among those that don't drive.
         other_frames: How many frames of another person's clip, drawn independently and uniformly: a person first, then
             one of the clips.
-        epoch_samples: How many samples an epoch has, at least; items count as often as that takes, one as the other.
+        epoch_samples: The least number of samples of an epoch; all items count as often as that takes.
     """
 
     def __init__(
@@ -199,7 +199,7 @@ class TrainingClips(Dataset[Sample]):
         self._source_frames = source_frames
         self._moments = np.arange(driving_frames) * stride
         self._fps = fps
-        self._repeats = max(repeats, math.ceil(epoch_samples / len(self._items)))
+        self._repeats = max(repeats, math.ceil(epoch_samples / max(1, len(self._items))))
         self._seed = seed
         self._strict = strict
         self._sources_apart = sources_apart

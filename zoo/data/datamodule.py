@@ -65,9 +65,9 @@ class VideoDataModule(LightningDataModule):
         surfaces: Where surface maps come from: what is stored, or else they are drawn around the poses (`skeleton`).
         batch_size: Training samples per batch and process.
         workers: Processes that read, for training and for evaluation each; 0 reads in the main process.
-        repeats: How often an epoch goes through the training clips, at least.
-        epoch_samples: Samples of all processes together that an epoch has, at least: it goes through the clips as often
-            as that takes, so that rates which fall by epochs fall after as many steps with few clips as with many.
+        repeats: The least number of times that an epoch goes through the training clips.
+        epoch_samples: The least number of samples of an epoch, of all processes together: it goes through the clips as
+            often as both ask for, so that rates which fall by epochs don't fall too early where there are few.
         by_identity: An epoch goes through people instead, of whom a clip is drawn each time.
         augmentation: How training samples are varied.
         split: Csv list of clips with the columns `video`, `identity`, `split`, and optionally `start` and `end`.
@@ -234,7 +234,7 @@ class VideoDataModule(LightningDataModule):
             self.strict,
             self.sources_apart,
             self.other_frames,
-            self.epoch_samples,
+            epoch_samples=self.epoch_samples,
         )
         replicas, rank = self._process()
         sampler = TrainingSampler(dataset, self.seed, replicas, rank)

@@ -58,7 +58,9 @@ def to_rgb(frame: "VideoFrame") -> np.ndarray:
 def undecodable(path: Path, index: int) -> VideoError:
     """The error for a frame that the file should have but that cannot be decoded."""
     remedy = "copy or download it again, or leave it out"
-    return VideoError(path, f"frame {index} cannot be decoded: the file is damaged, or no picture or video", remedy)
+    return VideoError(
+        path, f"frame {index} cannot be decoded: the file is damaged, or neither picture nor video", remedy
+    )
 
 
 def size_changed(path: Path, index: int) -> VideoError:

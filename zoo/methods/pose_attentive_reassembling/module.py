@@ -99,8 +99,7 @@ class PoseAttentiveReassembling(AdversarialTraining):
             of the published method.
         generated_frames: How many of the results before are looked into, too; train with several ``driving_frames``.
             Not part of the published method.
-        generated_start: Epochs, or parts of one, before training looks into them: at first they're blurred, and what
-            they show isn't learnt from the sources.
+        generated_start: Epochs, or parts of one, before training looks into them; earlier it learns worse.
         discriminator_width: Channels before the discriminator's first block.
         discriminator_max_width: Its widest block.
         discriminator_blocks: Its blocks.
@@ -283,7 +282,7 @@ class PoseAttentiveReassembling(AdversarialTraining):
 
     def _reassemble(self, sources: Sources, pose: Pose) -> Reassembled:
         start = self.hparams["generated_start"]
-        return self.generator.reassemble(sources, pose, remembers=not start or self.epochs() >= start)[0]
+        return self.generator.reassemble(sources, pose, looks_back=not start or self.epochs() >= start)[0]
 
     def epochs(self) -> float:
         """How many epochs training has gone through, the part of the present one counted in."""

@@ -368,7 +368,7 @@ class Reassembler(nn.Module):
         return Sources(keypoints, memory, self._complete_background(frames, valid))
 
     def reassemble(
-        self, sources: Sources, pose: Pose, generated: Memory | None = None, remembers: bool = True
+        self, sources: Sources, pose: Pose, generated: Memory | None = None, looks_back: bool = True
     ) -> tuple[Reassembled, Memory | None]:
         """Renders T frames of each of B clips.
 
@@ -376,13 +376,13 @@ class Reassembler(nn.Module):
             sources: Of the B clips.
             pose: Of the driving frames.
             generated: The last results before these, as this function returned them; None at the start of a clip.
-            remembers: Whether results are looked into, where the method does that.
+            looks_back: Whether results are looked into, where the method does that.
 
         Returns:
             The frames, and the last of them as something to look into for the next; None where results aren't looked
             into.
         """
-        if self.generated_bias is None or not remembers:
+        if self.generated_bias is None or not looks_back:
             return self._render(sources.memory, sources.background, pose), None
         frames = []
         for moment in range(pose.keypoints.shape[1]):
