@@ -201,6 +201,11 @@ class Board:
     other_recipes: Sequence[str] = ()
 
     @property
+    def order(self) -> Column:
+        """The column that orders the entries."""
+        return next(column for column in self.columns if column.key == self.ordered_by)
+
+    @property
     def compared(self) -> list[Column]:
         """Columns whose figures can be compared clip by clip."""
         return [column for column in self.columns if any(entry.cells[column.key].difference for entry in self.entries)]

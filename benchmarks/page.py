@@ -130,7 +130,7 @@ def _fitting(boards: Sequence[Board], films: Mapping[str, list[Film]], room: int
 
 def scatter(board: Board) -> Markup | None:
     """What orders the table against speed, with the baselines as bounds; None where no method has both."""
-    column = next(column for column in board.columns if column.key == board.ordered_by)
+    column = board.order
     points, bounds = [], []
     for entry in board.entries:
         quality, speed = entry.cells[column.key], entry.cells.get("frames_per_second")
