@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--weights", nargs="+", default=[], metavar="NAME=FILE", help="weights of methods not to train")
     run.add_argument("--data", type=Path, help="the folder of the folders of real clips; default: ZOO_DATA")
-    run.add_argument("--output", type=Path, default=RESULTS, help="folder of results (default: those in benchmarks)")
+    run.add_argument("--output", type=Path, default=RESULTS, help="folder of results (default: benchmarks/results)")
     run.add_argument("--work", type=Path, default=Path("runs/benchmarks"), help="folder of trainings and videos")
     run.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
     run.add_argument("--machine", help="part of the results' names; default: the processor or graphics card")
@@ -82,9 +82,7 @@ def parser() -> argparse.ArgumentParser:
     listing.set_defaults(command=_list)
 
     render = commands.add_parser("render", help="write LEADERBOARD.md and leaderboard.html from results")
-    render.add_argument(
-        "--results", type=Path, default=RESULTS, help="folder of results (default: those in benchmarks)"
-    )
+    render.add_argument("--results", type=Path, default=RESULTS, help="folder of results (default: benchmarks/results)")
     render.add_argument("--output", type=Path, default=Path(), help="folder to write to (default: here)")
     render.add_argument("--videos", type=Path, help="folder of videos to show, as `run` leaves it in --work")
     render.add_argument("--megabytes", type=float, default=4, help="of the page; clips that don't fit stay out")
@@ -97,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
     showcase.add_argument("output", type=Path, help="a .gif, .mp4 or .webm")
     showcase.add_argument("--clips", type=int, default=2, help="rows (default: 2)")
     showcase.add_argument(
-        "--results", type=Path, default=RESULTS, help="folder of results (default: those in benchmarks)"
+        "--results", type=Path, default=RESULTS, help="folder of results (default: benchmarks/results)"
     )
     showcase.add_argument("--videos", type=Path, default=Path("runs/benchmarks/videos"), help="as `run` leaves them")
     showcase.set_defaults(command=_showcase)
@@ -112,7 +110,7 @@ def parser() -> argparse.ArgumentParser:
     admit.add_argument("score", type=Path, help="the file that `zoo score` wrote")
     admit.add_argument("--protocol", required=True, help="into whose table")
     admit.add_argument("--name", required=True, help="what the table calls the program")
-    admit.add_argument("--results", type=Path, default=RESULTS, help="folder of results (default: those in benchmarks)")
+    admit.add_argument("--results", type=Path, default=RESULTS, help="folder of results (default: benchmarks/results)")
     admit.set_defaults(command=_admit)
 
     publish = commands.add_parser("publish", help="make a synthetic result's weights part of the zoo: METHOD/RECIPE")
@@ -130,7 +128,7 @@ def parser() -> argparse.ArgumentParser:
     sweep.add_argument("axis", choices=["sources", "own_sources", "pose_noise", "driver_size"], help="what changes")
     sweep.add_argument("weights", help="METHOD/TAG of weights that come with the zoo, or a weights file")
     sweep.add_argument("--denoiser", type=Path, help="weights of a SkeletonDenoiser: measures denoised poses, too")
-    sweep.add_argument("--results", type=Path, default=RESULTS, help="folder of results (default: those in benchmarks)")
+    sweep.add_argument("--results", type=Path, default=RESULTS, help="folder of results (default: benchmarks/results)")
     sweep.set_defaults(command=_sweep)
     return parser
 

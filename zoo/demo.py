@@ -47,7 +47,7 @@ def demo(output: str = "demo", steps: int = 1000, clips: int = 4) -> Path:
     if done == steps:
         print(f"trained before: {training.latest_checkpoint(runs).parents[1]}")
     else:
-        onwards = ["--ckpt_path", "last"] if done is not None and done < steps else []
+        onwards = ["--ckpt_path", str(training.latest_checkpoint(runs))] if done is not None and done < steps else []
         training.run(["fit", *common, *length, "--trainer.precision", training.fastest_precision(), *onwards])
     tasks = {"People as their own drivers": [], "People moved by others": ["--data.pairs", "cross_identity"]}
     for title, task in tasks.items():

@@ -1,12 +1,13 @@
 """Methods and weights by name."""
 
 import difflib
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
 from zoo import methods
 from zoo.base import AnimationModule
-from zoo.errors import ZooError
+from zoo.errors import OptionError, ZooError
 from zoo.methods import discover
 from zoo.weights.checkpoint import WeightsError, load_weights, method_of
 from zoo.weights.reference import find_reference_weights
@@ -65,10 +66,7 @@ def find_method(name: str) -> type[AnimationModule]:
             return method
     module, _, class_name = name.rpartition(".")
     if not module:
-        names = sorted({*known, *(method.__name__ for method in known.values())})
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
-        raise ZooError(f"there is no method {name!r}; {hint} (a class of your own: package.ClassName)")
+        raise no_such_method(name, {*known, *(method.__name__ for method in known.values())})
     try:
         found = vars(import_module(module)).get(class_name)
     except ModuleNotFoundError as error:
@@ -76,6 +74,13 @@ def find_method(name: str) -> type[AnimationModule]:
     if not (isinstance(found, type) and issubclass(found, AnimationModule)):
         raise ZooError(f"{name!r} is no method: {module} has no class {class_name} derived from AnimationModule")
     return found
+
+
+def no_such_method(name: str, known: Iterable[str]) -> OptionError:
+    """The error about a name that no method has; offers the nearest of those known, or all."""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
+    return OptionError(f"there is no method {name!r}; {hint} (a class of your own: package.ClassName)")
 
 
 def _class_of(path: Path) -> type[AnimationModule]:

@@ -1,6 +1,5 @@
 """``zoo fit | validate | test | predict``: stock LightningCLI with the zoo's methods, data and callbacks."""
 
-import difflib
 import logging
 import warnings
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from zoo.base import AnimationModule
 from zoo.data import VideoDataModule
 from zoo.errors import FileError, OptionError
 from zoo.evaluator import Evaluator, PredictionWriter
+from zoo.loading import no_such_method
 from zoo.methods import discover
 from zoo.weights import WeightsError, save_weights
 from zoo.weights.checkpoint import method_of
@@ -156,9 +156,7 @@ def check_method(arguments: Sequence[str]) -> None:
     given += [text.removeprefix("--model=") for text in arguments if text.startswith("--model=")]
     for name in given:
         if name.isidentifier() and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
-            raise OptionError(f"there is no method {name!r}; {hint} (a class of your own: package.ClassName)")
+            raise no_such_method(name, known)
 
 
 def note_dropped_options(recipes: Sequence[str], chosen: str) -> None:
