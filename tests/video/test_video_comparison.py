@@ -3,7 +3,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from zoo.video import VideoWriter, probe, read_frames, write_comparison, write_image
+from zoo.video import VideoWriter, grid, probe, read_frames, write_comparison, write_image
 
 
 @pytest.fixture
@@ -47,3 +47,15 @@ def test_mistakes_are_explained(clip, tmp_path):
         write_comparison({"still": tmp_path / "still.png"}, tmp_path / "out.mp4")
     with pytest.raises(ValueError, match=r"as many clips, not \[2, 1\]"):
         write_comparison({"a": [clip("a.mp4", 0, 2)] * 2, "b": clip("b.mp4", 0, 2)}, tmp_path / "out.mp4")
+
+
+def test_titles_are_broken_where_their_column_ends():
+    def titled(title, width=192):
+        column = torch.zeros(3, 10, width, dtype=torch.uint8)
+        return grid([[column, column]], [title, ""])[:, :-10]
+
+    short, long = titled("deep"), titled("pose attentive reassembling of somebody")
+    assert long.shape[1] > 2 * short.shape[1]
+    for picture in (short, long):
+        assert (picture[:, :, :190] < 255).any()
+        assert (picture[:, :, 190:] == 255).all()  # no ink at the column's end, nor in the next one

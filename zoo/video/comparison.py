@@ -1,4 +1,3 @@
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
@@ -10,9 +9,6 @@ from .panels import grid, magnify
 from .probe import probe
 from .read import iter_frames
 from .write import VideoWriter
-
-_LETTERS_PER_PIXEL = 1 / 7
-"""So many of a title's letters fit above a pixel of its column."""
 
 
 def write_comparison(
@@ -42,18 +38,13 @@ def write_comparison(
     moving = [clip for clips in lists for clip in clips if clip.frames > 1]
     if not moving:
         raise ValueError("only pictures were given; at least one column needs videos")
-    titles = [_wrapped(title, magnification * clips[0].width) for title, clips in zip(columns, lists, strict=True)]
     rows = [zip(*map(_frames, row), strict=False) for row in zip(*lists, strict=True)]
     with VideoWriter(output, moving[0].fps) as writer:
         for moment in zip(*rows, strict=False):  # until the shortest ends
             pictures = [[magnify(frame[None], magnification)[0] for frame in row] for row in moment]
-            writer.write(grid(pictures, titles))
+            writer.write(grid(pictures, list(columns)))
     return Path(output)
 
 
 def _frames(clip: VideoInfo) -> Iterator[Tensor]:
     return iter_frames(clip) if clip.frames > 1 else repeat(next(iter_frames(clip)))
-
-
-def _wrapped(title: str, pixels: int) -> str:
-    return textwrap.fill(title, max(1, int(pixels * _LETTERS_PER_PIXEL)))

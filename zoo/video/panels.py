@@ -21,7 +21,7 @@ def side_by_side(pictures: Sequence[Tensor], titles: Sequence[str] | None = None
 
     Args:
         pictures: RGB, uint8 (3, h, w) each.
-        titles: One per picture; what does not fit above its picture is cut off. None leaves the line of titles out.
+        titles: One per picture, broken between words; a longer word is cut off. None leaves the line of titles out.
 
     Returns:
         RGB, uint8 (3, H, W).
@@ -37,7 +37,7 @@ def grid(rows: Sequence[Sequence[Tensor]], titles: Sequence[str] | None = None) 
 
     Args:
         rows: Rows of RGB, uint8 (3, h, w); all rows must come out equally wide.
-        titles: One per column, of one line or several, or None.
+        titles: One per column, broken between words where they're wider, or None.
 
     Returns:
         RGB, uint8 (3, H, W).
@@ -86,12 +86,26 @@ def _blank(height: int, width: int) -> Tensor:
 
 
 def _titles(titles: Sequence[str], widths: Sequence[int]) -> list[Tensor]:
-    lines = max(title.count("\n") for title in titles) + 1
-    return [_title(text, lines, width) for text, width in zip(titles, widths, strict=True)]
+    sizes = [min(max(width // 12, _SMALLEST_TEXT), _LARGEST_TEXT) for width in widths]
+    texts = [_wrapped(*given) for given in zip(titles, sizes, widths, strict=True)]
+    lines = max(text.count("\n") for text in texts) + 1
+    return [_title(*given, lines) for given in zip(texts, sizes, widths, strict=True)]
 
 
-def _title(text: str, lines: int, width: int) -> Tensor:
-    size = min(max(width // 12, _SMALLEST_TEXT), _LARGEST_TEXT)
+def _wrapped(text: str, size: int, width: int) -> str:
+    """The text with line breaks between words, where it would be wider than its column."""
+    font = ImageFont.load_default(size)
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width - 2:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return "\n".join(lines)
+
+
+def _title(text: str, size: int, width: int, lines: int) -> Tensor:
     picture = Image.new("RGB", (width, lines * (size + size // 2)), (_BACKGROUND,) * 3)
     font = ImageFont.load_default(size)
     ImageDraw.Draw(picture).text((1, size // 5), text, fill=_INK, font=font, spacing=size // 4)
