@@ -1,6 +1,7 @@
 """The command line as a user meets it."""
 
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import zoo
 from zoo.cli import FUNCTIONS, LIGHTNING_COMMANDS, main
 from zoo.errors import FileError
 from zoo.folders import find_recipe
-from zoo.training import latest_checkpoint
+from zoo.training import check_newest, latest_checkpoint
 from zoo.video import iter_frames
 from zoo.weights import trained_on
 
@@ -52,6 +53,8 @@ def test_options_of_another_methods_recipe_are_not_dropped_in_silence(caplog):
     caplog.clear()
     with caplog.at_level(logging.INFO), pytest.raises(SystemExit, match="nowhere"):
         main(["fit", "--config", recipe, *nothing])
+    with caplog.at_level(logging.INFO), pytest.raises(SystemExit, match="nowhere"):
+        main(["fit", "--config", "model: FirstOrderMotionModel", *nothing])  # what is no file has no name either
     assert "is a recipe of" not in caplog.text
 
 
@@ -83,13 +86,26 @@ def test_the_newest_run_is_the_last(tmp_path):
     assert latest_checkpoint(tmp_path).parts[-3] == "version_1"
 
 
+def test_of_two_trainings_side_by_side_that_which_saved_last_is_the_last(tmp_path):
+    for moment, version in enumerate(("version_0", "version_1")):  # one began after the other, but saved before it
+        checkpoint = tmp_path / version / "checkpoints" / "last.ckpt"
+        checkpoint.parent.mkdir(parents=True)
+        for path, time in {checkpoint: 10 - moment, tmp_path / version / "config.yaml": moment}.items():
+            path.write_text("ckpt_path: null\n")
+            os.utime(path, (time, time))
+    check_newest(tmp_path, str(latest_checkpoint(tmp_path)))
+    assert latest_checkpoint(tmp_path).parts[-3] == "version_0"
+    (tmp_path / "version_1" / "checkpoints" / "last.ckpt").unlink()
+    with pytest.raises(FileError, match="version_1: is the newest run, but has no checkpoint"):
+        check_newest(tmp_path, str(latest_checkpoint(tmp_path)))
+
+
 @pytest.mark.slow
 def test_last_goes_on_with_no_run_but_the_newest(tmp_path):
     tiny = ["--config", str(find_recipe("first_order_motion_model", "tiny"))]
     options = ["--trainer.default_root_dir", str(tmp_path), "--trainer.limit_val_batches", "0"]
     main(["fit", *tiny, *options, "--trainer.max_steps", "1"])
     main(["fit", *tiny, *options, "--trainer.max_steps", "1", "--trainer.enable_checkpointing", "false"])  # none yet
-    (tmp_path / "FirstOrderMotionModel" / "version_1" / "weights.safetensors").unlink()  # nor did it end
     with pytest.raises(SystemExit, match=r"version_1: is the newest run, but has no checkpoint.*version_0/checkpoints"):
         main(["fit", *tiny, *options, "--trainer.max_steps", "2", "--ckpt_path", "last"])
     checkpoint = str(tmp_path / "FirstOrderMotionModel" / "version_0" / "checkpoints" / "last.ckpt")

@@ -66,7 +66,7 @@ def find_method(name: str) -> type[AnimationModule]:
             return method
     module, _, class_name = name.rpartition(".")
     if not module:
-        raise no_such_method(name, {*known, *(method.__name__ for method in known.values())})
+        raise no_such_method(name, {*known, *methods.by_class_name()})
     try:
         found = vars(import_module(module)).get(class_name)
     except ModuleNotFoundError as error:

@@ -21,11 +21,14 @@ from zoo.data import VideoDataModule
 from zoo.errors import FileError, OptionError
 from zoo.evaluator import Evaluator, PredictionWriter
 from zoo.loading import no_such_method
-from zoo.methods import discover
+from zoo.methods import by_class_name
 from zoo.weights import WeightsError, save_weights
 from zoo.weights.checkpoint import method_of
 
 LoggerName = Literal["csv", "tensorboard", "wandb"]
+
+LAST = "checkpoints/last*.ckpt"
+"""A run's newest checkpoint, in its folder."""
 
 _BESIDE_THE_POINT = (
     "LightningCLI's args parameter",  # we are its command line
@@ -151,7 +154,7 @@ def check_method(arguments: Sequence[str]) -> None:
     Raises:
         OptionError: No method has that name; offers the nearest.
     """
-    known = [method.__name__ for method in discover().values()]
+    known = by_class_name()
     given = [value for option, value in pairwise(arguments) if option == "--model"]
     given += [text.removeprefix("--model=") for text in arguments if text.startswith("--model=")]
     for name in given:
@@ -160,19 +163,20 @@ def check_method(arguments: Sequence[str]) -> None:
 
 
 def note_dropped_options(recipes: Sequence[str], chosen: str) -> None:
-    """Says so where a recipe is of another method than the chosen class, which knows other options.
+    """Says so where a recipe is of another of the zoo's methods than the chosen class, which knows other options.
 
     Args:
-        recipes: Configuration files.
+        recipes: Configuration files; what isn't one is passed over.
         chosen: Name of the class.
     """
-    known = {method.__name__: method for method in discover().values()}
-    parents = {parent.__name__ for parent in known[chosen].__mro__} if chosen in known else set()
+    known = by_class_name()
+    if chosen not in known:
+        return  # a class from outside may well take what the recipe says
     for path in recipes:
-        content = yaml.safe_load(Path(path).read_text("utf-8"))
+        content = yaml.safe_load(Path(path).read_text("utf-8")) if Path(path).is_file() else None
         model = content.get("model") if isinstance(content, dict) else None
-        named = class_name(model.get("class_path", "") if isinstance(model, dict) else model or "")
-        if parents and named in known and named not in parents:
+        named = class_name((model.get("class_path") if isinstance(model, dict) else model) or "")
+        if named in known and not issubclass(known[chosen], known[named]):
             rank_zero_info(f"note: {path} is a recipe of {named}; its options that {chosen} doesn't know are dropped")
 
 
@@ -225,7 +229,7 @@ def check_same_method(checkpoint: str, trained: str, configured: str) -> None:
     Raises:
         WeightsError: Neither class derives from the other.
     """
-    known = {method.__name__: method for method in discover().values()}
+    known = by_class_name()
     if not {trained, configured} <= known.keys():
         return  # a class from outside may well derive from what is configured
     one, other = known[trained], known[configured]
@@ -235,18 +239,17 @@ def check_same_method(checkpoint: str, trained: str, configured: str) -> None:
 
 
 def check_newest(folder: Path, checkpoint: str) -> None:
-    """Complains where a training below a method's run folder began anew after the checkpoint, and left none.
+    """Complains where the newest training below a method's run folder that began anew has left no checkpoint.
 
     Raises:
         FileError: To go on from another run's would not be what was asked.
     """
     for config in sorted(folder.glob("*/config.yaml"), key=lambda path: path.stat().st_mtime, reverse=True):
-        run = config.parent
-        if run == Path(checkpoint).parents[1] or (run / "weights.safetensors").exists():
-            return  # of a run that ended the weights are there, with a checkpoint or without
+        if any(config.parent.glob(LAST)):
+            return
         if _began_anew(config):
             raise FileError(
-                run,
+                config.parent,
                 "is the newest run, but has no checkpoint to go on from",
                 f"leave out --ckpt_path to begin again, or go on from an earlier run: --ckpt_path {checkpoint}",
             )
@@ -269,7 +272,7 @@ def latest_checkpoint(folder: Path) -> Path:
     Raises:
         FileError: There is none.
     """
-    found = sorted(folder.glob("*/checkpoints/last*.ckpt"), key=lambda path: path.stat().st_mtime)
+    found = sorted(folder.glob(f"*/{LAST}"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise FileError(
             folder, "holds no run with a checkpoint", "run `zoo fit` first, or name a file with --ckpt_path"

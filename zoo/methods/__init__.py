@@ -21,3 +21,8 @@ def discover() -> dict[str, type[AnimationModule]]:
             is_main = method.__module__ == f"{module.__name__}.module"
             methods[package.name if is_main else name] = method
     return methods
+
+
+def by_class_name() -> dict[str, type[AnimationModule]]:
+    """Class name -> class of every method and variant, as the command line calls them."""
+    return {method.__name__: method for method in discover().values()}
