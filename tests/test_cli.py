@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 import zoo
 from zoo.cli import FUNCTIONS, LIGHTNING_COMMANDS, main
@@ -35,6 +36,16 @@ def test_a_misspelt_command_gets_one_line_with_the_right_spelling():
     done = zoo_command("animat")
     assert done.returncode == 1
     assert done.stderr.strip() == "zoo animat: there is no such command; did you mean 'animate'?"
+
+
+def test_memory_that_runs_out_gets_one_line(tmp_path):
+    """No machine has the 600 terabytes that a frame of ten million pixels a side takes."""
+    Image.new("RGB", (64, 64)).save(tmp_path / "me.png")
+    files = ["--source", tmp_path / "me.png", "--driving", tmp_path / "me.png", "--output", tmp_path / "out.mp4"]
+    weights = "first_order_motion_model/synthetic-64"
+    with pytest.raises(SystemExit, match=r"^zoo animate: memory ran out .*; take a smaller --size"):
+        main(["animate", "--weights", weights, "--size", "10000000", *map(str, files)])
+    assert not (tmp_path / "out.mp4").exists()
 
 
 def test_a_misspelt_method_gets_one_line_with_the_right_spelling():
@@ -212,7 +223,7 @@ def test_training_and_testing_print_what_the_user_needs_and_no_more(tmp_path):
     """One table of results, not Lightning's beside ours, and no warning that asks for nothing."""
     tiny = ["--config", str(find_recipe("first_order_motion_model", "tiny")), "--trainer.default_root_dir", tmp_path]
     done = [
-        zoo_command("fit", *map(str, tiny), "--trainer.max_steps", "2", "--checkpoint.every_n_train_steps", "1"),
+        zoo_command("fit", *map(str, tiny), "--trainer.max_epochs=-1", "--trainer.max_steps=2"),
         zoo_command("test", *map(str, tiny), "--ckpt_path", "last", "--evaluator.metrics", "[l1]"),
     ]
     printed = [run.stdout + run.stderr for run in done]
@@ -220,5 +231,5 @@ def test_training_and_testing_print_what_the_user_needs_and_no_more(tmp_path):
     assert "weights for `zoo animate --weights`" in printed[0]
     assert "every clip: " in printed[1]
     for text in printed:
-        for noise in ("DataLoader 0", "LeafSpec", "saved_models", "dirpath has changed"):
+        for noise in ("DataLoader 0", "LeafSpec", "saved_models", "dirpath has changed", "/-2"):
             assert noise not in text

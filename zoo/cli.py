@@ -10,7 +10,7 @@ from itertools import takewhile
 from typing import Any, get_args, get_origin
 
 import zoo
-from zoo.errors import ZooError
+from zoo.errors import ZooError, is_out_of_memory
 
 LIGHTNING_COMMANDS = {
     "fit": "train a method: --model NAME chooses it, --config FILE a recipe",
@@ -42,6 +42,8 @@ Every command explains itself: zoo COMMAND --help
 First steps: zoo fit --config configs/first_order_motion_model/tiny.yaml
 """
 
+_SMALLER = "take a smaller --size; in training a smaller --data.size or --data.batch_size"
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command; mistakes that the user can mend end it with one line instead of a traceback."""
@@ -50,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run(command, rest)
     except ZooError as error:
         sys.exit(f"zoo {command}: {error}")
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        sys.exit(f"zoo {command}: memory ran out ({str(error).partition(chr(10))[0]}); {_SMALLER}")
 
 
 def run(command: str, arguments: list[str]) -> None:

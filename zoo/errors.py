@@ -6,6 +6,13 @@ class ZooError(Exception):
     """A mistake that the user can mend; the command line shows it as one line, without a traceback."""
 
 
+def is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Whether memory ran out, of Python, of torch on the CPU (a RuntimeError like any other) or of a graphics card."""
+    return isinstance(error, MemoryError) or any(
+        text in str(error) for text in ("can't allocate memory", "out of memory")
+    )
+
+
 class OptionError(ZooError, ValueError):
     """An option, or a picture size, that a method can't take."""
 

@@ -51,7 +51,7 @@ def run(arguments: Sequence[str]) -> None:
         subclass_mode_model=True,
         seed_everything_default=0,
         auto_configure_optimizers=False,  # methods bring their own
-        trainer_defaults={"default_root_dir": "runs", "callbacks": [RichProgressBar()]},
+        trainer_defaults={"default_root_dir": "runs", "callbacks": [ProgressBar()]},
         args=list(arguments),
         parser_kwargs={"prog": "zoo"},
         save_config_kwargs={"overwrite": True},
@@ -183,6 +183,14 @@ def note_dropped_options(recipes: Sequence[str], chosen: str) -> None:
 def class_name(path: str) -> str:
     """The last part of a dotted path."""
     return path.rpartition(".")[2]
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's, which counts epochs only where their number is limited: it says "Epoch 3/-2" where steps are."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        description = super()._get_train_description(current_epoch)
+        return description.replace("/-2", "") if self.trainer.max_epochs == -1 else description
 
 
 class ResumableCheckpoint(ModelCheckpoint):
