@@ -81,6 +81,21 @@ def write_clip(path, frames=20, height=36, width=64, fps=NTSC, audio_from=None):
     return path
 
 
+def write_uneven_clip(path):
+    """Ten frames in its first second and thirty in the next."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.height, stream.width, stream.pix_fmt = 36, 64, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 30)
+        for number, stamp in enumerate([*range(0, 30, 3), *range(30, 60)]):
+            picture = person(36, 64, number / 40).permute(1, 2, 0).contiguous().numpy()
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = stamp, Fraction(1, 30)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
 def write_sound(path, seconds=1.0, tone=440):
     samples = (0.2 * np.sin(2 * np.pi * tone * np.arange(int(44100 * seconds)) / 44100)).astype(np.float32)
     with av.open(str(path), "w") as container:
@@ -317,6 +332,13 @@ def live_bytes():
 
 
 class TestSound:
+    def test_frames_that_leave_their_time_are_told_of(self, folder, tmp_path, capsys):
+        """The frame of second 1.0 is the eleventh: at the mean of 20 a second it is shown half a second too early."""
+        for driving, told in ((folder / "driving.mp4", False), (write_uneven_clip(tmp_path / "uneven.mp4"), True)):
+            files = {"source": folder / "portrait.png", "driving": driving, "output": tmp_path / "out.mp4"}
+            animate(folder / "weights.safetensors", device="cpu", **files)
+            assert ("a second: up to 0.5 s from their time" in capsys.readouterr().out) == told
+
     def test_the_driving_clips_packets_are_copied(self, run, folder):
         assert len(sound_of(folder / "driving.mp4")) > 10
         assert sound_of(run()) == sound_of(folder / "driving.mp4")

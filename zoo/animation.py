@@ -19,12 +19,13 @@ from zoo.errors import FileError, PoseError, ZooError
 from zoo.framing import Box, Framing, to_bytes
 from zoo.loading import find_weights, load
 from zoo.pose import PUBLISHED_CANVAS
-from zoo.video import VideoError, VideoInfo, VideoWriter, iter_frames, probe, read_frames, side_by_side
+from zoo.video import VideoError, VideoInfo, VideoWriter, iter_frames, probe, read_frames, side_by_side, unevenness
 from zoo.weights import TrainedOn, trained_on
 
 _PUBLISHED_SIZE = (256, 256)  # of all official weights, whose files don't say it
 _UNKNOWN = TrainedOn(None, is_stretched=False, has_drawn_surfaces=False)
 _PANEL_SIDE = 192  # pixels; smaller pictures are enlarged in panels
+_NOTICEABLE = 0.1  # seconds between picture and sound
 _SIDECAR_BYTES = 512 << 20  # unpacked surface maps and masks; poses and uncompressed files need next to nothing
 
 FileName = str | Path
@@ -142,7 +143,19 @@ def animate(
             writer.write(frame)
     note = "" if training.size or size else "; the weights don't say what they were trained at, `--size` chooses"
     print(f"{output} ({driving_clip.frames} frames, rendered at {working[1]} x {working[0]}{note})")
+    _tell_of_lag(driving_clip)
     return output
+
+
+def _tell_of_lag(clip: VideoInfo) -> None:
+    """Says so where frames that come at a changing rate are shown far from their time."""
+    lag = unevenness(clip)
+    if lag > _NOTICEABLE:
+        rate = f"{float(clip.fps):.3g}"
+        print(
+            f"{clip.path}: frames come at a changing rate, and are shown at their mean, {rate} a second: up to "
+            f"{lag:.1f} s from their time; for a steady clip run `ffmpeg -i {clip.path.name} -r {rate} steady.mp4` first"
+        )
 
 
 def animated_frames(

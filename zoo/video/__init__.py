@@ -5,7 +5,7 @@ from .errors import VideoError
 from .info import VideoInfo
 from .panels import grid, magnify, side_by_side
 from .pictures import read_image, write_image
-from .probe import probe
+from .probe import probe, unevenness
 from .read import iter_frames, read_frames
 from .write import H264, VideoWriter
 
@@ -21,6 +21,7 @@ __all__ = [
     "read_frames",
     "read_image",
     "side_by_side",
+    "unevenness",
     "write_comparison",
     "write_image",
 ]

@@ -4,6 +4,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from .av_reader import open_video
 from .errors import VideoError
 from .exactness import checked_length, choose_reader, decode_beginning, places_to_compare
@@ -129,6 +131,22 @@ def _probe_video(path: Path, try_decord: bool) -> VideoInfo:
         modified_ns=modified_ns,
     )
     return choose_reader(info, packets, beginning, try_decord)
+
+
+def unevenness(clip: VideoInfo) -> float:
+    """How far, in seconds, a clip's frames lie at most from where its mean rate would show them; 0 where none says.
+
+    Screen recorders and phones store a frame whenever they have one.
+    """
+    if clip.kind != "video" or not clip.seekable:
+        return 0.0
+    container, stream = open_video(clip.path)
+    with container:
+        stamps = index_packets(container, stream).stamps
+        if stream.time_base is None:
+            return 0.0
+        shown = (stamps - stamps[0]) * float(stream.time_base)
+    return float(abs(shown - np.arange(len(shown)) / float(clip.fps)).max())
 
 
 def _mean_rate(packets: PacketIndex, time_base: Fraction | None) -> Fraction | None:
