@@ -9,10 +9,10 @@ from torch import Tensor
 
 from zoo.batch import Condition
 from zoo.data.cache import ByteCache
-from zoo.data.datasets import obtaining
 from zoo.data.errors import DataError
 from zoo.data.index import VideoIndex
 from zoo.data.lists import ListedClip, read_split_list
+from zoo.data.obtaining import obtaining
 from zoo.data.sidecar import SideCar, sidecar_path
 from zoo.data.source import Clip, Split
 from zoo.data.walk import find_clips, without_suffix
