@@ -20,7 +20,8 @@ first steps:
   python -m benchmarks render                                  LEADERBOARD.md and leaderboard.html from the results
 
 A run that was killed is started again with the same command: finished results stay, a half-finished training goes on
-from its checkpoint. What each protocol means, and how to read the numbers: benchmarks/README.md.
+from its checkpoint. What each protocol means, and how to read the numbers: benchmarks/README.md. What single parts cost
+in time and memory: python -m benchmarks.timings.NAME, of the files in benchmarks/timings.
 """
 
 RUN_EPILOGUE = """\
@@ -130,6 +131,23 @@ def parser() -> argparse.ArgumentParser:
     sweep.add_argument("--denoiser", type=Path, help="weights of a SkeletonDenoiser: measures denoised poses, too")
     sweep.add_argument("--results", type=Path, default=RESULTS, help="folder of results (default: benchmarks/results)")
     sweep.set_defaults(command=_sweep)
+
+    for name, of, what, command in (
+        ("turning", "METHOD/TAG or a file of a method", "which frames more sources are good for", _turning),
+        ("faces", "a file of that stage", "what Everybody Dance Now's face stage is worth", _faces),
+        (
+            "denoising",
+            "a file of such a denoiser",
+            "how much of the noise on poses a skeleton denoiser removes",
+            _denoising,
+        ),
+    ):
+        ablation = commands.add_parser(name, help=what)
+        ablation.add_argument("weights", help=of)
+        ablation.add_argument(
+            "--results", type=Path, default=RESULTS, help="folder of results (default: benchmarks/results)"
+        )
+        ablation.set_defaults(command=command)
     return parser
 
 
@@ -190,9 +208,27 @@ def _illustrate(options: argparse.Namespace) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    from benchmarks.sweep import AXES, sweep, write
+    from benchmarks.ablations.sweep import AXES, sweep, write
 
     print(*write(sweep(AXES[options.axis], options.weights, options.denoiser), options.results), sep="\n")
+
+
+def _turning(options: argparse.Namespace) -> None:
+    from benchmarks.ablations.turning import turning
+
+    print(*turning(options.weights, options.results), sep="\n")
+
+
+def _faces(options: argparse.Namespace) -> None:
+    from benchmarks.ablations.faces import faces
+
+    print(*faces(Path(options.weights), options.results), sep="\n")
+
+
+def _denoising(options: argparse.Namespace) -> None:
+    from benchmarks.ablations.denoising import denoising
+
+    print(*denoising(Path(options.weights), options.results), sep="\n")
 
 
 def _publish(options: argparse.Namespace) -> None:

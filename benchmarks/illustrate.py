@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.board import ORDER_BY
+from benchmarks.board.tables import ORDER_BY
 from benchmarks.replay import Replay, replay
 from benchmarks.schema import Result
 from zoo.batch import truth

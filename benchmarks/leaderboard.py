@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import protocol
-from benchmarks.ablations import ablations, with_ablations
-from benchmarks.board import Board, Cell, Column, Entry, build_board
-from benchmarks.page import LIMIT, Film, find_films, page
-from benchmarks.pages import filled, pages_below
-from benchmarks.published import PUBLISHED, Published, read_published
+from benchmarks.ablations.sections import ablations, with_ablations
+from benchmarks.board.page import LIMIT, Film, find_films, page
+from benchmarks.board.places import filled, pages_below
+from benchmarks.board.published import PUBLISHED, Published, read_published
+from benchmarks.board.tables import Board, Cell, Column, Entry, build_board
 from benchmarks.schema import Result, read_result
 from zoo.errors import FileError, OptionError
 from zoo.video.atomic import replaced_on_success

@@ -3,9 +3,9 @@
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
-from benchmarks.board import Board
+from benchmarks.board.page import Film, find_films
+from benchmarks.board.tables import Board
 from benchmarks.jobs import method_title
-from benchmarks.page import Film, find_films
 from zoo.errors import FileError, OptionError
 from zoo.methods import discover
 from zoo.video import write_comparison

@@ -5,8 +5,8 @@ from typing import Any
 
 import wandb
 
-from benchmarks.board import Board
-from benchmarks.page import Film
+from benchmarks.board.page import Film
+from benchmarks.board.tables import Board
 
 PROJECT = "animation-zoo"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import denoising
+from benchmarks.ablations import denoising
 from benchmarks.metadata import RESULTS
 from zoo.methods.deep_spatial_transformation import SkeletonDenoiser
 from zoo.weights.reference import METHODS

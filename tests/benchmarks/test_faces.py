@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from benchmarks import faces
+from benchmarks.ablations import faces
 from zoo.errors import OptionError
 from zoo.methods.everybody_dance_now import EverybodyDanceNow
 

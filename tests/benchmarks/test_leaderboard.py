@@ -16,14 +16,14 @@ import yaml
 from made_up import HASH, made_up, write
 
 from benchmarks.__main__ import main
-from benchmarks.ablations import ablations, with_ablations
-from benchmarks.board import build_board
+from benchmarks.ablations.sections import ablations, with_ablations
+from benchmarks.board.page import find_films, page, scatter, table, training_curves
+from benchmarks.board.places import pages_below
+from benchmarks.board.published import PUBLISHED, read_published
+from benchmarks.board.tables import build_board
 from benchmarks.leaderboard import MARKDOWN, PAGE, markdown, read_boards, render, with_overviews, with_published
 from benchmarks.metadata import RESULTS
-from benchmarks.page import find_films, page, scatter, table, training_curves
-from benchmarks.pages import pages_below
 from benchmarks.protocol import generated
-from benchmarks.published import PUBLISHED, read_published
 from benchmarks.schema import ResultError, validate
 from benchmarks.statistics import compare, mean_interval
 from zoo.errors import FileError, OptionError

@@ -4,7 +4,7 @@ import pytest
 import torch
 from made_up import made_up
 
-from benchmarks.board import build_board
+from benchmarks.board.tables import build_board
 from benchmarks.showcase import MAGNIFICATION, showcase
 from zoo.errors import FileError, OptionError
 from zoo.video import VideoWriter, read_frames

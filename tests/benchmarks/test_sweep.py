@@ -7,11 +7,7 @@ import tiny_protocol
 import torch
 
 import zoo
-from benchmarks.evaluation import evaluate, open_data
-from benchmarks.measures import build_measures
-from benchmarks.metadata import RESULTS
-from benchmarks.protocol import find_suite
-from benchmarks.sweep import (
+from benchmarks.ablations.sweep import (
     AXES,
     DRIVER_SIZE,
     OWN_SOURCES,
@@ -24,6 +20,10 @@ from benchmarks.sweep import (
     with_sweeps,
     write,
 )
+from benchmarks.evaluation import evaluate, open_data
+from benchmarks.measures import build_measures
+from benchmarks.metadata import RESULTS
+from benchmarks.protocol import find_suite
 from zoo.errors import FileError, OptionError
 from zoo.methods.deep_spatial_transformation import SkeletonDenoiser
 from zoo.report import sha256_of

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.training_speed import PRECISIONS, RECIPES, ROUNDS, measure
+from benchmarks.timings.training_speed import PRECISIONS, RECIPES, ROUNDS, measure
 from zoo.folders import find_recipe
 
 

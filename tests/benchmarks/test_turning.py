@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import zoo
-from benchmarks import turning
+from benchmarks.ablations import turning
 from benchmarks.evaluation import batches
 from benchmarks.metadata import RESULTS
 from benchmarks.protocol import PROTOCOLS, find_suite

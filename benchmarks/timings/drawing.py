@@ -1,6 +1,6 @@
 """Time to draw a stick figure, as a share of the time that pix2pixHD's generator takes for its frame.
 
-``python -m benchmarks.drawing``
+``python -m benchmarks.timings.drawing``
 """
 
 import argparse
@@ -25,7 +25,7 @@ STAGES = {  # Everybody Dance Now's: the generator and the size that it works at
 
 def main() -> None:
     """Measures, prints and writes the result."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.drawing", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.timings.drawing", description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from benchmarks.published import Published
+from benchmarks.board.published import Published
 from benchmarks.schema import Result, SetValue, Speed, video_folder
 from benchmarks.statistics import LEVEL, Comparison, compare_rows, mean_interval
 from zoo.metrics import CLIP_METRICS

@@ -1,7 +1,7 @@
 """How much of the noise on poses a trained skeleton denoiser removes, against a median filter.
 
-``python -m benchmarks.denoising WEIGHTS`` takes tracks of synthetic people that no training saw, makes them noisy
-as a poor detector would (jitter, lost joints, lost frames, in the shares that the denoiser was trained with), and
+``python -m benchmarks denoising WEIGHTS`` takes tracks of synthetic people that no training saw, makes them
+noisy as a poor detector would (jitter, lost joints, lost frames, in the shares that the denoiser was trained with), and
 measures how far joints then are from where they truly are:
 
 - noisy: as they are, gaps filled by straight lines between the frames around them;
@@ -9,7 +9,6 @@ measures how far joints then are from where they truly are:
 - denoiser.
 """
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -35,23 +34,31 @@ WINDOWS = (3, 5, 7, 9, 11)
 Way = Callable[[Tensor], Tensor]
 
 
-def main() -> None:
-    """Measures, prints and writes the result."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.denoising", description=__doc__.splitlines()[0])
-    parser.add_argument("weights", type=Path, help="of a SkeletonDenoiser (zoo fit, configs/.../denoiser.yaml)")
-    parser.add_argument("--output", type=Path, help="the result's path; by default in benchmarks/results")
-    options = parser.parse_args()
-    denoiser = load_weights(options.weights, SkeletonDenoiser)
+def denoising(weights: Path, results: Path = RESULTS) -> list[str]:
+    """Measures, and writes the result.
+
+    Args:
+        weights: Of a SkeletonDenoiser (`zoo fit --config configs/.../denoiser.yaml`).
+        results: Where the result goes.
+
+    Returns:
+        A line per strength of noise, and the result's path.
+
+    Raises:
+        WeightsError: They aren't a denoiser's.
+    """
+    denoiser = load_weights(weights, SkeletonDenoiser)
     tracks = true_tracks()
-    results = {f"{jitter:g}": measure(denoiser, tracks, jitter) for jitter in JITTERS}
-    path = options.output or RESULTS / f"denoising--{machine_name()}.json"
-    weights = {"sha256": sha256_of(denoiser.inference_state()), "arguments": dict(denoiser.hparams)}
-    content = {"metadata": metadata("denoising", torch.get_num_threads()), "weights": weights, "clips": len(tracks)}
-    write_json(path, content | {"unit": "share of the picture's side", "results": results})
-    for jitter, result in results.items():
+    found = {f"{jitter:g}": measure(denoiser, tracks, jitter) for jitter in JITTERS}
+    path = results / f"denoising--{machine_name()}.json"
+    trained = {"sha256": sha256_of(denoiser.inference_state()), "arguments": dict(denoiser.hparams)}
+    content = {"metadata": metadata("denoising", torch.get_num_threads()), "weights": trained, "clips": len(tracks)}
+    write_json(path, content | {"unit": "share of the picture's side", "results": found})
+    lines = []
+    for jitter, result in found.items():
         errors = ", ".join(f"{way} {figure['error']:.4f}" for way, figure in result["ways"].items())
-        print(f"jitter {jitter}: {errors}; of the noise {result['left']:.0%} is left")
-    print(path)
+        lines.append(f"jitter {jitter}: {errors}; of the noise {result['left']:.0%} is left")
+    return [*lines, str(path)]
 
 
 def true_tracks() -> list[Tensor]:
@@ -108,7 +115,3 @@ def distance(track: Tensor, true: Tensor) -> float:
 def _summed_up(errors: list[float]) -> dict[str, Any]:
     interval = mean_interval(errors, seed=0)
     return {"error": sum(errors) / len(errors), "interval": interval, "per_clip": errors}
-
-
-if __name__ == "__main__":
-    main()

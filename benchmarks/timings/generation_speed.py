@@ -1,6 +1,6 @@
 """Frames of synthetic people per second, on one core.
 
-``python -m benchmarks.generation_speed``
+``python -m benchmarks.timings.generation_speed``
 """
 
 import time

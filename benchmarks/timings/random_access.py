@@ -1,6 +1,7 @@
 """How long a training sample's two frames take: decoding only those, against decoding the whole clip.
 
-``python -m benchmarks.random_access`` writes 256 x 256 H.264 clips and times, in one run and in turn, on one thread:
+``python -m benchmarks.timings.random_access`` writes 256 x 256 H.264 clips and times, in one run and in turn, on one
+thread:
 
 - random access: `zoo.video.read_frames` of two frames drawn at random, of files that were probed before;
 - whole clip: what First Order Motion's own loader does for every sample of an mp4: all frames to a float32 array
@@ -38,7 +39,9 @@ Times = dict[Literal["wall", "cpu"], list[float]]
 
 def main() -> None:
     """Measures, prints and writes the result."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.random_access", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.timings.random_access", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--video", type=Path, help="measure on copies of this file instead of generated clips")
     parser.add_argument("--repetitions", type=int, default=40, help="samples timed in each way")
     parser.add_argument("--machine", default=machine_name(), help="part of the result's file name")

@@ -14,12 +14,12 @@ from tqdm import tqdm
 from typing_extensions import TypedDict
 
 import zoo
-from benchmarks import charts
-from benchmarks.board import metric_column
+from benchmarks.board import charts
+from benchmarks.board.places import filled
+from benchmarks.board.tables import metric_column
 from benchmarks.evaluation import Animate, evaluate, open_data
 from benchmarks.measures import build_measures
 from benchmarks.metadata import machine_name, metadata
-from benchmarks.pages import filled
 from benchmarks.protocol import find_suite
 from benchmarks.statistics import mean_interval
 from zoo.base import AnimationModule, MotionOptions

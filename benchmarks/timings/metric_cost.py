@@ -1,6 +1,6 @@
 """Seconds and peak memory of LPIPS (alex) and FVD, beside reference implementations, in one run.
 
-``python -m benchmarks.metric_cost`` measures random clips of 16 frames at 64 x 64 against others, with the same
+``python -m benchmarks.timings.metric_cost`` measures random clips of 16 frames at 64 x 64 against others, with the same
 weights in all implementations, clip by clip in turn:
 
 - LPIPS: the ``lpips`` package of its authors;
@@ -104,7 +104,9 @@ _MODULES = {"lpips": "lpips", "cd-fvd": "cdfvd"}
 
 def main() -> None:
     """Measures, prints and writes the result."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.metric_cost", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.timings.metric_cost", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--clips", type=int, default=64, help="clips in each set")
     parser.add_argument("--threads", type=int, default=1, help="threads of computation")
     parser.add_argument("--machine", default=machine_name(), help="part of the result's file name")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import faces, sweep, turning
+from benchmarks.ablations import faces, sweep, turning
 from benchmarks.jobs import method_title
 from zoo.methods import discover
 

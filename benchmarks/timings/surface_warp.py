@@ -1,7 +1,7 @@
 """Time of DwNet's coarse warp: rows of charts on the device, against a k-d tree per part and against all pairs.
 
-``python -m benchmarks.surface_warp`` finds, for every pixel of a generated person, the pixel of the same part with the
-nearest surface point in another frame, in three ways:
+``python -m benchmarks.timings.surface_warp`` finds, for every pixel of a generated person, the pixel of the same part
+with the nearest surface point in another frame, in three ways:
 
 - ours: `zoo.warp.surface.nearest_surface`, a whole batch at once, on the device;
 - tree: the reference procedure, one `scipy.spatial.cKDTree` per part and pair, on the processor;
@@ -32,7 +32,9 @@ CASES = {"64": (64, 8), "256": (256, 2)}
 
 def main() -> None:
     """Measures, prints and writes the result."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.surface_warp", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.timings.surface_warp", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--repetitions", type=int, default=10, help="batches timed in each way")
     parser.add_argument("--output", type=Path, help="the result's path; by default in benchmarks/results")
     options = parser.parse_args()

@@ -9,8 +9,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from benchmarks import charts
-from benchmarks.board import Board, Entry
+from benchmarks.board import charts
+from benchmarks.board.tables import Board, Entry
 from zoo.evaluator import COPY_SOURCE
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -1,11 +1,11 @@
 """Which frames more sources are good for: those of people who turn around, by the side that they show.
 
-``python -m benchmarks.turning WEIGHTS`` animates the clips of `synthetic-64-turning` from one, two and four of their
-own frames. The first one shows the person's front. Where further sources help because they show other sides, frames of
-those sides gain more by them than frames of the front do. Frames near a source are left out; they hardly differ.
+``python -m benchmarks turning WEIGHTS`` animates the clips of `synthetic-64-turning` from one, two and four
+of their own frames. The first one shows the person's front. Where further sources help because they show other sides,
+frames of those sides gain more by them than frames of the front do. Frames near a source are left out; they hardly
+differ.
 """
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,11 +17,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 import zoo
-from benchmarks import charts
-from benchmarks.board import metric_column
+from benchmarks.board import charts
+from benchmarks.board.places import filled
+from benchmarks.board.tables import metric_column
 from benchmarks.evaluation import batches
 from benchmarks.metadata import RESULTS, machine_name, metadata
-from benchmarks.pages import filled
 from benchmarks.protocol import find_suite
 from benchmarks.statistics import compare, mean_interval
 from zoo.base import AnimationModule
@@ -49,30 +49,37 @@ Values = Sequence[float | None]
 """One per clip; None for a clip without such frames."""
 
 
-def main() -> None:
-    """Measures, prints and writes the result, and the chart of the method's page."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.turning", description=__doc__.splitlines()[0])
-    parser.add_argument("weights", help="METHOD/TAG of weights that come with the zoo, or a weights file")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of results (default: benchmarks/results)")
-    options = parser.parse_args()
-    method = zoo.load(options.weights).eval()
-    known = options.weights in find_reference_weights()
+def turning(weights: str, results: Path = RESULTS) -> tuple[str, Path, Path]:
+    """Measures, and writes the result and the chart of the method's page.
+
+    Args:
+        weights: METHOD/TAG of weights that come with the zoo, or a weights file.
+        results: Where the result goes.
+
+    Returns:
+        The table in words, and the paths of the result and of the chart.
+
+    Raises:
+        ZooError: The weights can't be used.
+    """
+    method = zoo.load(weights).eval()
+    known = weights in find_reference_weights()
     folder = type(method).__module__.split(".")[2]  # zoo.methods.FOLDER.module
     (protocol,) = find_suite(PROTOCOL).protocols
     found: dict[str, Any] = {
         "method": folder,
-        "weights": options.weights if known else Path(options.weights).name,
+        "weights": weights if known else Path(weights).name,
         "sha256": sha256_of(method.inference_state()),
         "protocol": protocol.name,
         "hash": protocol.hash,
         **measure(method),
     }
-    path = options.results / f"turning-{folder}--{machine_name()}.json"
+    path = results / f"turning-{folder}--{machine_name()}.json"
     write_json(path, metadata("turning", torch.get_num_threads()) | found)
     drawn = METHODS / folder / "pictures" / PICTURE
     drawn.parent.mkdir(parents=True, exist_ok=True)
     drawn.write_text(picture(found), "utf-8")
-    print(table(found), path, drawn, sep="\n")
+    return table(found), path, drawn
 
 
 @torch.inference_mode()
@@ -211,7 +218,3 @@ def _known(values: Values) -> list[float]:
 def _intervals(found: Mapping[str, Any], side: str) -> list[tuple[float, float]]:
     intervals = (mean_interval(_known(values)) for values in found["sides"][side])
     return [(interval[0], interval[1]) for interval in intervals if interval is not None]
-
-
-if __name__ == "__main__":
-    main()

@@ -1,14 +1,13 @@
 """What the face stage of Everybody Dance Now is worth: faces of one model, with and without its face generator.
 
-``python -m benchmarks.faces WEIGHTS`` paints the later part of a dance (`synthetic-64-later-motion`, but larger)
-twice with the weights of a face stage. That stage trains nothing else: without the face generator they are the model of
-the stage before. The squares around faces are cut out of both and compared with the truth. LPIPS needs 31 pixels at
-least, more than a face has in a picture of 64 x 64; hence the larger ones.
+``python -m benchmarks faces WEIGHTS`` paints the later part of a dance (`synthetic-64-later-motion`, but
+larger) twice with the weights of a face stage. That stage trains nothing else: without the face generator they are the
+model of the stage before. The squares around faces are cut out of both and compared with the truth. LPIPS needs 31
+pixels at least, more than a face has in a picture of 64 x 64; hence the larger ones.
 """
 
-import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -19,10 +18,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks.board import metric_column
+from benchmarks.board.places import filled
+from benchmarks.board.tables import metric_column
 from benchmarks.evaluation import batches
 from benchmarks.metadata import RESULTS, machine_name, metadata
-from benchmarks.pages import filled
 from benchmarks.protocol import find_suite
 from benchmarks.statistics import compare, mean_interval
 from zoo.data import VideoDataModule
@@ -41,27 +40,35 @@ METRICS: dict[str, Callable[[], ClipMetric]] = {
 }
 
 
-def main() -> None:
-    """Measures, prints and writes the result."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.faces", description=__doc__.splitlines()[0])
-    parser.add_argument("weights", type=Path, help="of a face stage (zoo fit-stages, configs/everybody_dance_now/...)")
-    parser.add_argument("--output", type=Path, help="the result's path; by default in benchmarks/results")
-    options = parser.parse_args()
-    method = load_weights(options.weights, EverybodyDanceNow)
-    size = trained_on(options.weights).size
+def faces(weights: Path, results: Path = RESULTS) -> list[str]:
+    """Measures, and writes the result.
+
+    Args:
+        weights: Of a face stage (`zoo fit-stages configs/everybody_dance_now/...`).
+        results: Where the result goes.
+
+    Returns:
+        A line per metric, and the result's path.
+
+    Raises:
+        WeightsError: They aren't a face stage's, or don't say at what size it was trained.
+    """
+    method = load_weights(weights, EverybodyDanceNow)
+    size = trained_on(weights).size
     if size is None:
-        raise WeightsError(
-            options.weights, "doesn't say which size it was trained on", "give a run's weights.safetensors"
-        )
-    results = measure(method, open_data(size))
-    path = options.output or RESULTS / f"faces--{machine_name()}.json"
+        raise WeightsError(weights, "doesn't say which size it was trained on", "give a run's weights.safetensors")
+    found = measure(method, open_data(size))
+    path = results / f"faces--{machine_name()}.json"
     arguments = {name: value for name, value in method.hparams.items() if name != "init_from"}  # a path of this machine
-    weights = {"sha256": sha256_of(method.inference_state()), "arguments": arguments}
-    write_json(path, metadata("faces", torch.get_num_threads()) | {"weights": weights, "size": size} | results)
-    for name, result in results["metrics"].items():
-        with_it, without = (sum(result[way]["per_clip"]) / results["clips"] for way in ("with", "without"))
-        print(f"{name} of faces: {with_it:.4f} with the face generator, {without:.4f} without")
-    print(path)
+    trained = {"sha256": sha256_of(method.inference_state()), "arguments": arguments}
+    write_json(path, metadata("faces", torch.get_num_threads()) | {"weights": trained, "size": size} | found)
+    return [*_lines(found), str(path)]
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    for name, result in found["metrics"].items():
+        with_it, without = (sum(result[way]["per_clip"]) / found["clips"] for way in ("with", "without"))
+        yield f"{name} of faces: {with_it:.4f} with the face generator, {without:.4f} without"
 
 
 def open_data(size: tuple[int, int]) -> VideoDataModule:
@@ -126,7 +133,3 @@ def table(found: Mapping[str, Any]) -> str:
 def with_faces(page: str, results: Path) -> str:
     """A page with the tables of now between `<!-- faces: RESULT -->` and `<!-- end -->`, RESULT without `.json`."""
     return filled(page, "faces", lambda words: table(json.loads((results / f"{words[0]}.json").read_text("utf-8"))))
-
-
-if __name__ == "__main__":
-    main()

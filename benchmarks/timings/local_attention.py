@@ -1,7 +1,7 @@
 """Time and peak memory of local attention: without laying out patches, against the form that lays them out.
 
-``python -m benchmarks.local_attention`` runs one attention block of the published DeepFashion configuration (both
-levels at 256 x 256), forward and backward, in two ways that give the same numbers:
+``python -m benchmarks.timings.local_attention`` runs one attention block of the published DeepFashion configuration
+(both levels at 256 x 256), forward and backward, in two ways that give the same numbers:
 
 - ours: `zoo.warp.local_attention`, where neither pass stores a patch;
 - unfold: patches of source and target laid out by grid_sample and unfold, k^2 times the feature maps, then convolved
@@ -40,7 +40,9 @@ KIB = 2**10
 
 def main() -> None:
     """Measures, prints and writes the result."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.local_attention", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.timings.local_attention", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--repetitions", type=int, default=10, help="passes timed in each way")
     parser.add_argument("--output", type=Path, help="the result's path; by default in benchmarks/results")
     parser.add_argument("--peak", nargs=2, metavar=("LEVEL", "WAY"), help=argparse.SUPPRESS)
@@ -149,7 +151,7 @@ def _resident(field: str) -> int:
 
 
 def _in_a_process(level: str, way: str) -> int:
-    command = [sys.executable, "-m", "benchmarks.local_attention", "--peak", level, way]
+    command = [sys.executable, "-m", "benchmarks.timings.local_attention", "--peak", level, way]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 

@@ -1,6 +1,6 @@
 """Seconds per training step of the short recipes on all cores, in single precision and in bfloat16.
 
-``python -m benchmarks.training_speed --steps 20``
+``python -m benchmarks.timings.training_speed --steps 20``
 """
 
 import argparse
@@ -36,7 +36,9 @@ ROUNDS = 2
 
 def main() -> None:
     """Measures, prints and writes the result."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.training_speed", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.timings.training_speed", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--steps", type=int, default=10, help=f"steps timed in each of {ROUNDS} rounds")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", category=UserWarning, module="lightning")

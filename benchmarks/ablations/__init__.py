@@ -1,0 +1,1 @@
+"""What is measured of parts of methods, beside the protocols' tables."""

@@ -1,0 +1,1 @@
+"""What single parts cost, measured in one run each: ``python -m benchmarks.timings.NAME``."""
