@@ -78,16 +78,19 @@ def _read(path: Path) -> dict[str, Any]:
         scored = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise FileError(path, f"can't be read ({error})", "give a file that `zoo score` wrote") from error
-    needed = {"per_clip", "sets", "skipped", "versions", "machine"}
-    if not isinstance(scored, dict) or (missing := sorted(needed - scored.keys())):
-        problem = f"has no {', '.join(missing)}" if isinstance(scored, dict) else "holds no score"
+    if not isinstance(scored, dict):
+        raise FileError(path, "holds no score", "give a file that `zoo score` wrote")
+    needed = {"per_clip": list, "sets": dict, "skipped": dict, "versions": dict, "machine": dict}
+    missing = sorted(name for name, kind in needed.items() if not isinstance(scored.get(name), kind))
+    if missing or not isinstance(scored["machine"].get("device"), str):
+        problem = f"has no {', '.join(missing) or 'machine.device'}"
         raise FileError(path, problem, "give a file that `zoo score` wrote")
     return scored
 
 
 def _matched(score: Path, scored: Sequence[Mapping[str, Any]], reference: Result) -> list[dict[str, Any]]:
     """The scored rows, each under the protocol's own names of clip and source."""
-    by_name = {row["clip"]: row for row in scored}
+    by_name = {row["clip"]: row for row in scored if isinstance(row, Mapping) and {"clip", "frames"} <= row.keys()}
     rows = []
     for known in reference["evaluation"]["per_clip"]:
         names = _names(known)

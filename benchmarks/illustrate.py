@@ -9,6 +9,7 @@ from benchmarks.board.tables import ORDER_BY
 from benchmarks.replay import Replay, replay
 from benchmarks.schema import Result
 from zoo.batch import truth
+from zoo.errors import OptionError
 from zoo.framing import to_bytes
 from zoo.video import grid, magnify, side_by_side, write_image
 from zoo.weights.reference import METHODS
@@ -32,10 +33,13 @@ def illustrate(result: Result, methods: Path = METHODS) -> list[Path]:
         The two files.
 
     Raises:
-        OptionError: See :func:`benchmarks.replay.replay`.
+        OptionError: No clip was measured; or see :func:`benchmarks.replay.replay`.
     """
-    metric = next(name for name in ORDER_BY if name in result["evaluation"]["totals"])
-    rows = sorted(result["evaluation"]["per_clip"], key=lambda row: row[metric])  # type: ignore[literal-required]
+    metric = next((name for name in ORDER_BY if name in result["evaluation"]["totals"]), ORDER_BY[0])
+    measured = [row for row in result["evaluation"]["per_clip"] if row.get(metric) is not None]
+    if not measured:
+        raise OptionError(f"no clip of this result has a value of {metric}; run its protocol again")
+    rows = sorted(measured, key=lambda row: row[metric])  # type: ignore[literal-required]
     middle, worst = rows[len(rows) // 2], rows[-1]
     shown = {id(replayed.row): replayed for replayed in replay(result, [middle, worst])}
     folder = methods / result["method"]["name"] / "pictures"

@@ -12,7 +12,7 @@ import yaml
 from benchmarks.protocol import Protocol, Suite, digest
 from zoo.base import AnimationModule
 from zoo.baselines import BASELINES
-from zoo.errors import OptionError, ZooError
+from zoo.errors import FileError, OptionError, ZooError
 from zoo.folders import find_recipe, recipes_folder
 from zoo.loading import find_method, list_methods
 from zoo.methods import discover
@@ -182,14 +182,14 @@ def find_jobs(
             baseline and every method that has the protocol's recipe.
         seeds: Of training; baselines and given weights run once.
         steps: Of training instead of the protocols'; makes them other protocols, with another hash.
-        weights: ``METHOD=FILE``: this method isn't trained.
+        weights: ``METHOD=FILE``: this method isn't trained, whether its name or a recipe is given.
         precision: Of training instead of the recipes'.
 
     Returns:
         The jobs in a fixed order, and a line for each method that a protocol can't run.
 
     Raises:
-        ZooError: A method, recipe or file doesn't exist.
+        ZooError: A method, recipe or file doesn't exist, or two recipes are called alike.
     """
     given = _weights(weights)
     jobs: list[Job] = []
@@ -204,9 +204,19 @@ def find_jobs(
             trained = entry.recipe is not None and not entry.weights
             numbers: Sequence[int | None] = (seeds or suite.seeds) if trained else [None]
             jobs += [Job(protocol, entry, seed, seed == numbers[0], precision) for seed in numbers]
-    if unused := sorted(given.keys() - {job.entry.name for job in jobs}):
-        raise OptionError(f"--weights names {', '.join(unused)}, which isn't run; add it to --methods")
+    if unused := sorted(given.keys() - {job.entry.name for job in jobs if job.entry.weights}):
+        raise OptionError(f"--weights names {', '.join(unused)}, no method that is run; add it to --methods")
+    _check_results_differ(jobs)
     return jobs, left_out
+
+
+def _check_results_differ(jobs: Sequence[Job]) -> None:
+    """Complains about two recipes of one method whose files are called alike: their results would be, too."""
+    recipes: dict[Path, Path | None] = {}
+    for job in jobs:
+        recipe = recipes.setdefault(job.result(Path(), ""), job.entry.recipe)
+        if recipe != job.entry.recipe:
+            raise OptionError(f"{recipe} and {job.entry.recipe} would replace each other's results; rename one")
 
 
 def share(jobs: Sequence[Job], part: int, parts: int) -> list[Job]:
@@ -233,33 +243,39 @@ def _entries(protocol: Protocol, names: Sequence[str] | None, weights: dict[str,
     if names is None:
         having = [name for name in list_methods() if (recipes_folder() / name / f"{recipe}.yaml").is_file()]
         names = [*BASELINES, *having, *(name for name in weights if name not in having)]
-    return [_entry(name, recipe, weights.get(name)) for name in names]
+    return [_entry(name, recipe, weights) for name in names]
 
 
-def _entry(name: str, recipe: str, weights: Path | None) -> Entry:
+def _entry(name: str, recipe: str, weights: dict[str, Path]) -> Entry:
     if name in BASELINES:
         return Entry(name, "baseline", f"{BASELINES[name].__module__}.{BASELINES[name].__qualname__}")
     if name.endswith(".yaml"):
-        return _from_recipe(Path(name))
-    if name not in discover():
-        known = ", ".join([*BASELINES, *list_methods()])
-        raise ZooError(f"there is no method {name!r}; there are {known}, or name a recipe file")
+        return _from_recipe(Path(name), weights)
+    having = [method for method in list_methods() if (recipes_folder() / method).is_dir()]
+    if name not in having:  # variants of a method have recipes beside the method's own
+        known = ", ".join([*BASELINES, *having])
+        raise ZooError(f"there is no method {name!r} with recipes of its own; there are {known}, or name a recipe file")
     method = discover()[name]
     path = find_recipe(name, recipe)  # with given weights too: it says how many source frames the method takes
-    return Entry(name, "method", f"{method.__module__}.{method.__qualname__}", path, weights)
+    return Entry(name, "method", f"{method.__module__}.{method.__qualname__}", path, weights.get(name))
 
 
-def _from_recipe(path: Path) -> Entry:
+def _from_recipe(path: Path, weights: dict[str, Path]) -> Entry:
     if not path.is_file():
         raise ZooError(f"{path}: no such recipe; name a file with `model` and `data`, as in configs/")
-    content = yaml.safe_load(path.read_text("utf-8"))
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except (ValueError, yaml.YAMLError) as error:  # a ValueError where it isn't UTF-8
+        raise FileError(
+            path, f"is no YAML ({' '.join(str(error).split())})", "write it as those in configs/"
+        ) from error
     try:
         method = find_method(content["model"]["class_path"])
     except (KeyError, TypeError):
         raise ZooError(f"{path}: names no method; write `model: {{class_path: package.ClassName}}`") from None
     own = {found: name for name, found in discover().items()}
     name = own.get(method) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", method.__name__).lower()
-    return Entry(name, "method", f"{method.__module__}.{method.__qualname__}", path.resolve())
+    return Entry(name, "method", f"{method.__module__}.{method.__qualname__}", path.resolve(), weights.get(name))
 
 
 def _weights(given: Sequence[str]) -> dict[str, Path]:

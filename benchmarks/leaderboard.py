@@ -61,9 +61,13 @@ def render(
         The tables, in the order of the protocols' names.
 
     Raises:
-        FileError: A result or ``published`` isn't as it should be, or nothing can be written to the output folder.
+        FileError: There are no results, a result or ``published`` isn't as it should be, or nothing can be written to
+            the output folder.
     """
     boards, left_out = read_boards(results, hashes, published)
+    if not boards:
+        problem = "holds no result of a protocol's present hash" if results.is_dir() else "is no folder"
+        raise FileError(results, problem, "name the folder of results, which `python -m benchmarks run` writes")
     reported = read_published(published)
     films = films_to_show(boards, videos, real_clips)
     texts = {MARKDOWN: markdown(boards, ablations(results)), PAGE: page(boards, films, limit)}

@@ -145,6 +145,7 @@ def is_finished(path: Path, job: Job) -> bool:
     """Whether a valid result of the job, its protocol and recipe as they are now, lies there, and is complete.
 
     It may have been trained in any precision where the job names none.
+    Where every clip failed, as on a full graphics card, they are tried again.
     What was skipped for want of a network that has been installed since is measured with the weights that there are.
     """
     if not path.is_file():
@@ -153,7 +154,7 @@ def is_finished(path: Path, job: Job) -> bool:
         result = read_result(path)
     except ResultError:
         return False
-    if result["protocol"]["hash"] != job.protocol.hash:
+    if result["protocol"]["hash"] != job.protocol.hash or not result["evaluation"]["measured"]:
         return False
     training = result["training"]
     if training and "config" in training and not is_same_training(training["config"], job):

@@ -121,10 +121,11 @@ def read_curve(folder: Path) -> dict[str, list[float | None]]:
     """What a training logged, of all its attempts: a later one counts where two logged the same step."""
     logged: dict[int, dict[str, float]] = {}
     for path in sorted(folder.glob("*/*/metrics.csv"), key=lambda path: int(path.parent.name.rpartition("_")[2])):
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                values = {name: float(value) for name, value in row.items() if value and "/" in name}
-                logged.setdefault(int(row["step"]), {}).update(values)
+        # A kill may have cut the last line off.
+        lines = [line for line in path.read_text("utf-8").splitlines(keepends=True) if line.endswith("\n")]
+        for row in csv.DictReader(lines):
+            values = {name: float(value) for name, value in row.items() if value and "/" in name}
+            logged.setdefault(int(row["step"]), {}).update(values)
     terms = sorted({name for values in logged.values() for name in values})
     measured = {step for step, values in logged.items() if any(name.startswith("val/") for name in values)}
     others = sorted(logged.keys() - measured)

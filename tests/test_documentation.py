@@ -1,6 +1,7 @@
 """The commands of README and method pages, run as they are written, in a folder that holds the files they name.
 
-Trainings are run for one step; recipes whose data can't be here are parsed, down to every option.
+Trainings are run for one step; recipes whose data can't be here are parsed, down to every option. Of benchmark runs the
+jobs are listed; commands that write into the package are parsed, and `make` says what it would do.
 """
 
 import contextlib

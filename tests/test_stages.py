@@ -54,11 +54,16 @@ def test_a_start_that_was_never_trained_is_named(tmp_path):
         fit(tmp_path, tmp_path / "runs")
 
 
-@pytest.mark.parametrize("content", ["- a list", "model: {}", "data: {size: 3}", "model: {"])
+@pytest.mark.parametrize("content", ["- a list", "model: {}", "data: {size: 3}", "model: {", "model: {class_path: 3}"])
 def test_files_that_are_no_configs_are_named(tmp_path, content):
     (tmp_path / "1.yaml").write_text(content)
     with pytest.raises(ZooError, match=r"1\.yaml: names no method"):
         fit(tmp_path, tmp_path / "runs")
+
+
+def test_a_stage_may_leave_all_options_at_their_defaults(tmp_path):
+    (tmp_path / "1.yaml").write_text("model:\n  class_path: Method\n  init_args:\n")
+    assert stages.read_stages(tmp_path, tmp_path)["1"].init_from is None
 
 
 def test_an_empty_folder_is_named(tmp_path):

@@ -86,8 +86,8 @@ def read_stages(folder: Path, root: Path) -> dict[str, Stage]:
         try:
             content: Any = yaml.safe_load(path.read_text())
             model = content["model"]
-            method, start = model["class_path"].rpartition(".")[2], model.get("init_args", {}).get("init_from")
-        except (TypeError, KeyError, yaml.YAMLError) as error:
+            method, start = model["class_path"].rpartition(".")[2], (model.get("init_args") or {}).get("init_from")
+        except (TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
             raise FileError(path, "names no method", "give it `model: class_path:` like the recipes") from error
         stages[path.stem] = Stage(path, method, start, root / path.stem)
     if not stages:

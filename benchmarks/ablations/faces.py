@@ -6,8 +6,7 @@ model of the stage before. The squares around faces are cut out of both and comp
 pixels at least, more than a face has in a picture of 64 x 64; hence the larger ones.
 """
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -15,9 +14,12 @@ from statistics import fmean
 from typing import Any
 
 import torch
+from pydantic import with_config
 from torch import Tensor
 from tqdm import tqdm
+from typing_extensions import TypedDict
 
+from benchmarks.ablations.reading import OPEN, read
 from benchmarks.board.places import filled
 from benchmarks.board.tables import metric_column
 from benchmarks.evaluation import batches
@@ -38,6 +40,36 @@ METRICS: dict[str, Callable[[], ClipMetric]] = {
     "lpips_vgg16": partial(LPIPS, "vgg16"),  # faces are trained with one of the two networks: the other is no party
     "l1": L1,
 }
+
+
+@with_config(OPEN)
+class OneWay(TypedDict):
+    """A metric of faces that were painted in one way."""
+
+    per_clip: list[float]
+    interval: list[float]  # low and high end, 95 %
+
+
+@with_config(OPEN)
+class Difference(TypedDict):
+    """How the two ways compare."""
+
+    p_value: float
+
+
+BothWays = TypedDict(  # in this form because a key is called `with`
+    "BothWays", {"with": OneWay, "without": OneWay, "with_minus_without": Difference}
+)
+"""A metric with the face generator, and without."""
+
+
+@with_config(OPEN)
+class Faces(TypedDict):
+    """What was found."""
+
+    size: list[int]  # height and width of the pictures
+    clips: int
+    metrics: dict[str, BothWays]
 
 
 def faces(weights: Path, results: Path = RESULTS) -> list[str]:
@@ -116,15 +148,25 @@ def measure(method: EverybodyDanceNow, data: VideoDataModule) -> dict[str, Any]:
     return {"clips": len(values["with"]), "metrics": found}
 
 
-def table(found: Mapping[str, Any]) -> str:
+def read_faces(path: Path) -> Faces:
+    """Reads such a result and checks it.
+
+    Raises:
+        FileError: It isn't one.
+    """
+    return read(path, Faces, "faces")
+
+
+def table(found: Faces) -> str:
     """Such a result as Markdown: a row for each metric."""
     rows = [["faces", "without the face stage", "with it", "p of the difference"], ["---", "---:", "---:", "---:"]]
     for name, ways in found["metrics"].items():
-        means = {way: fmean(ways[way]["per_clip"]) for way in ("without", "with")}
-        column = metric_column(name, means.values())
+        shown = (ways["without"], ways["with"])
+        means = [fmean(way["per_clip"]) for way in shown]
+        column = metric_column(name, means)
         cells = []
-        for way, mean in means.items():
-            low, high = ways[way]["interval"]
+        for mean, way in zip(means, shown, strict=True):
+            low, high = way["interval"]
             cells.append(f"{column.number(mean)} [{column.number(low)}, {column.number(high)}]")
         rows.append([column.label, *cells, f"{ways['with_minus_without']['p_value']:.4f}"])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -132,4 +174,4 @@ def table(found: Mapping[str, Any]) -> str:
 
 def with_faces(page: str, results: Path) -> str:
     """A page with the tables of now between `<!-- faces: RESULT -->` and `<!-- end -->`, RESULT without `.json`."""
-    return filled(page, "faces", lambda words: table(json.loads((results / f"{words[0]}.json").read_text("utf-8"))))
+    return filled(page, "faces", lambda words: table(read_faces(results / f"{words[0]}.json")))

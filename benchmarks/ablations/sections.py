@@ -1,6 +1,5 @@
 """What is measured of parts of methods, beside the protocols' tables: sweeps, people who turn, faces."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ def _sweep(path: Path) -> str:
 
 
 def _turning(path: Path) -> str:
-    found = json.loads(path.read_text("utf-8"))
+    found = turning.read_turning(path)
     return _of_weights(found, "people who turn around, by the side that they show", turning.table(found))
 
 
@@ -47,7 +46,7 @@ def _of_weights(found: Mapping[str, Any], what: str, table: str) -> str:
 
 
 def _faces(path: Path) -> str:
-    found = json.loads(path.read_text("utf-8"))
+    found = faces.read_faces(path)
     height, width = found["size"]
     return (
         "## Everybody Dance Now: the face stage\n\n"

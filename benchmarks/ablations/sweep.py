@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, NotRequired
 
 import torch
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, with_config
 from torch import Tensor
 from tqdm import tqdm
 from typing_extensions import TypedDict
 
 import zoo
+from benchmarks.ablations.reading import OPEN, read
 from benchmarks.board import charts
 from benchmarks.board.places import filled
 from benchmarks.board.tables import metric_column
@@ -24,7 +25,7 @@ from benchmarks.protocol import find_suite
 from benchmarks.statistics import mean_interval
 from zoo.base import AnimationModule, MotionOptions
 from zoo.batch import Batch
-from zoo.errors import FileError, OptionError
+from zoo.errors import OptionError
 from zoo.methods.deep_spatial_transformation import SkeletonDenoiser
 from zoo.methods.pose_attentive_reassembling import PoseAttentiveReassembling
 from zoo.report import sha256_of, write_json
@@ -48,7 +49,7 @@ class Figure(TypedDict):
     expected: NotRequired[int]  # that were animated
 
 
-@with_config(ConfigDict(extra="allow", strict=True))
+@with_config(OPEN)
 class Sweep(TypedDict):
     """What a sweep found; beside these keys when, with which code and on which machine."""
 
@@ -303,10 +304,7 @@ def read_sweep(path: Path) -> Sweep:
     Raises:
         FileError: It isn't one.
     """
-    try:
-        return TypeAdapter(Sweep).validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise FileError(path, f"is no sweep ({error})", "make it again with `python -m benchmarks sweep`") from error
+    return read(path, Sweep, "sweep")
 
 
 def table(found: Sweep) -> str:

@@ -6,17 +6,19 @@ frames of those sides gain more by them than frames of the front do. Frames near
 differ.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
+from pydantic import with_config
 from torch import Tensor
 from tqdm import tqdm
+from typing_extensions import TypedDict
 
 import zoo
+from benchmarks.ablations.reading import OPEN, read
 from benchmarks.board import charts
 from benchmarks.board.places import filled
 from benchmarks.board.tables import metric_column
@@ -49,6 +51,31 @@ Values = Sequence[float | None]
 """One per clip; None for a clip without such frames."""
 
 
+@with_config(OPEN)
+class Gain(TypedDict):
+    """How a clip's gain in frames of one side compares with its gain in those of the front."""
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    clips: int
+
+
+@with_config(OPEN)
+class Turning(TypedDict):
+    """What was found."""
+
+    method: str  # its folder in zoo/methods
+    weights: str  # METHOD/TAG, or the file's name
+    protocol: str
+    hash: str
+    clips: int
+    sources: list[int]  # numbers of them
+    sides: dict[str, list[list[float | None]]]  # side -> number of sources -> value per clip
+    gains: dict[str, list[Gain]]  # side and back -> every number of sources but the first
+
+
 def turning(weights: str, results: Path = RESULTS) -> tuple[str, Path, Path]:
     """Measures, and writes the result and the chart of the method's page.
 
@@ -79,7 +106,7 @@ def turning(weights: str, results: Path = RESULTS) -> tuple[str, Path, Path]:
     drawn = METHODS / folder / "pictures" / PICTURE
     drawn.parent.mkdir(parents=True, exist_ok=True)
     drawn.write_text(picture(found), "utf-8")
-    return table(found), path, drawn
+    return table(read_turning(path)), path, drawn
 
 
 @torch.inference_mode()
@@ -149,7 +176,16 @@ def sides_shown(surface: Tensor) -> list[str | None]:
     ]
 
 
-def table(found: Mapping[str, Any]) -> str:
+def read_turning(path: Path) -> Turning:
+    """Reads such a result and checks it.
+
+    Raises:
+        FileError: It isn't one.
+    """
+    return read(path, Turning, "turning")
+
+
+def table(found: Turning) -> str:
     """Such a result as Markdown: a row for each side, a column for each number of sources."""
     column = metric_column(METRIC, [fmean(_known(values)) for side in SIDES for values in found["sides"][side]])
     rows = [[LABEL, *map(str, found["sources"])]]
@@ -183,7 +219,7 @@ def picture(found: Mapping[str, Any]) -> str:
 
 def with_turning(page: str, results: Path) -> str:
     """A page with the tables of now between `<!-- turning: RESULT -->` and `<!-- end -->`, RESULT without `.json`."""
-    return filled(page, "turning", lambda words: table(json.loads((results / f"{words[0]}.json").read_text("utf-8"))))
+    return filled(page, "turning", lambda words: table(read_turning(results / f"{words[0]}.json")))
 
 
 def _open_data(method: AnimationModule, count: int) -> VideoDataModule:

@@ -81,6 +81,14 @@ def without_l1(content):
     del content["per_clip"][0]["copy_source/l1"]
 
 
+def without_names(content):
+    content["per_clip"] = [{}]
+
+
+def without_machine(content):
+    content["machine"] = {}
+
+
 def no_score(content):
     del content["per_clip"]
 
@@ -92,6 +100,8 @@ def no_score(content):
         (one_missing, r"spoilt.json: has no clip '\S+--\S+' or '\S+'; score every clip of the protocol"),
         (other_length, r"spoilt.json: clip '\S+' has 7 frames, but the protocol's has 6; "),
         (without_l1, r"spoilt.json: has no l1; run `zoo score` with l1"),
+        (without_names, r"spoilt.json: has no clip '\S+--\S+' or '\S+'; score every clip of the protocol"),
+        (without_machine, r"spoilt.json: has no machine.device; give a file that `zoo score` wrote"),
         (no_score, r"spoilt.json: has no per_clip; give a file that `zoo score` wrote"),
     ],
 )

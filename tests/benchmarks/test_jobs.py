@@ -113,6 +113,39 @@ def test_recipes_and_weights_from_anywhere(suite, tmp_path):
         find_jobs(suite, ["nobody"])
 
 
+def test_given_weights_stand_instead_of_a_recipes_training(suite, tmp_path):
+    recipe, weights = find_recipe("first_order_motion_model", "tiny"), tmp_path / "best.safetensors"
+    weights.write_bytes(b"")
+    jobs, _ = find_jobs(suite, [str(recipe)], weights=[f"first_order_motion_model={weights}"])
+    assert [(job.entry.recipe, job.training()) for job in jobs] == 2 * [(recipe, None)]
+    with pytest.raises(ZooError, match="--weights names oracle, no method that is run"):
+        find_jobs(suite, ["oracle"], weights=[f"oracle={weights}"])
+
+
+def test_recipes_whose_results_would_replace_one_another_are_refused(suite, tmp_path):
+    recipes = [tmp_path / name / "mine.yaml" for name in ("one", "other")]
+    for recipe in recipes:
+        recipe.parent.mkdir()
+        recipe.write_text("model:\n  class_path: zoo.baselines.CopySource\n")
+    with pytest.raises(ZooError, match=r"one/mine\.yaml and .*other/mine\.yaml would replace each other's results"):
+        find_jobs(suite, [str(recipe) for recipe in recipes])
+
+
+def test_a_recipe_that_is_no_yaml_is_named(suite, tmp_path):
+    (tmp_path / "mine.yaml").write_text("model: {")
+    with pytest.raises(ZooError, match=r"mine\.yaml: is no YAML"):
+        find_jobs(suite, [str(tmp_path / "mine.yaml")])
+
+
+def test_every_method_that_an_error_offers_can_be_run(suite):
+    with pytest.raises(ZooError, match="there is no method 'DeepSpatialAnimation' with recipes of its own") as error:
+        find_jobs(suite, ["DeepSpatialAnimation"])
+    offered = str(error.value).partition("there are ")[2].partition(", or name")[0].split(", ")
+    assert offered[-1] == "pose_attentive_reassembling"
+    suite = find_suite("synthetic-64-reconstruction")
+    assert {job.entry.name for job in find_jobs(suite, offered)[0]} == set(offered)
+
+
 @pytest.mark.parametrize(
     ("class_name", "title"), [("DwNet", "DwNet"), ("FirstOrderMotionModel", "First Order Motion Model")]
 )

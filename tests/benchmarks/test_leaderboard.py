@@ -392,7 +392,7 @@ def test_published_figures_stand_beside_their_method_only(board):
 
 def test_every_published_method_exists_and_says_where_its_figures_stand():
     for row in read_published():
-        assert row.method in list_methods() or not (ROOT / "zoo" / "methods" / row.method).is_dir()
+        assert row.method in list_methods()
         assert row.figures
         assert all((row.source, row.table, row.data, row.resolution, row.differs))
 
@@ -485,9 +485,25 @@ def test_tables_and_videos_are_logged_to_wandb(results, videos, tmp_path, monkey
 
 
 def test_the_command_writes_both_files(tmp_path, capsys):
-    main(["render", "--results", str(tmp_path / "none"), "--output", str(tmp_path)])
+    main(["render", "--results", str(RESULTS), "--output", str(tmp_path)])
     assert (tmp_path / MARKDOWN).read_text().startswith("# Leaderboard")
     assert "</html>" in (tmp_path / PAGE).read_text()
+
+
+def test_a_folder_without_results_replaces_nothing(tmp_path):
+    (tmp_path / MARKDOWN).write_text("what was there")
+    for folder, complaint in (("mistyped", "is no folder"), ("empty", "holds no result")):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises(SystemExit, match=f"{folder}: {complaint}"):
+            main(["render", "--results", str(tmp_path / folder), "--output", str(tmp_path)])
+    assert (tmp_path / MARKDOWN).read_text() == "what was there"
+
+
+@pytest.mark.parametrize("name", ["turning-somebody--here", "faces--here", "sources-somebody--here"])
+def test_an_ablation_that_is_none_is_named(tmp_path, name):
+    (tmp_path / f"{name}.json").write_text("{}")
+    with pytest.raises(FileError, match=rf"{name}\.json: is no result of .*Field required.*; make it again"):
+        ablations(tmp_path)
 
 
 # --- in a browser

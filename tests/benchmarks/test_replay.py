@@ -41,6 +41,13 @@ def test_pictures_of_a_page(tmp_path):
     assert rows[:, -128:, :128].mean() == pytest.approx(255 * shown.prediction[0, 0].mean().item(), abs=1)
 
 
+def test_a_result_whose_clips_all_failed_has_no_pictures(tmp_path):
+    result = read_result(PUBLISHED[0])
+    failed = [{"clip": row["clip"], "error": "out of memory"} for row in result["evaluation"]["per_clip"]]
+    with pytest.raises(OptionError, match="no clip of this result has a value of lpips_alex"):
+        illustrate(result | {"evaluation": result["evaluation"] | {"per_clip": failed}}, tmp_path)
+
+
 def test_real_clips_and_unpublished_methods_are_refused():
     result = read_result(PUBLISHED[0])
     with pytest.raises(OptionError, match="aren't generated"):

@@ -223,6 +223,22 @@ def test_published_weights_are_half_of_those_measured(whole, tmp_path, monkeypat
 
 
 @pytest.mark.slow
+def test_clips_that_all_failed_are_tried_again(whole, tmp_path):
+    (job,), _ = find_jobs(Suite((read_protocol(whole / "tiny.yaml"),)), ["copy_source"])
+    result = read_result(job.result(whole / "results", "here"))
+    path = job.result(tmp_path, "here")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(result))
+    assert is_finished(path, job)
+    evaluation = result["evaluation"]
+    evaluation["errors"] = {row["clip"]: "OutOfMemoryError: CUDA out of memory" for row in evaluation["per_clip"]}
+    evaluation["measured"] = evaluation["expected"] - len(evaluation["errors"])
+    path.write_text(json.dumps(result))
+    assert evaluation["measured"] == 0
+    assert not is_finished(path, job)
+
+
+@pytest.mark.slow
 def test_a_result_of_another_protocol_is_not_taken_for_this_one(whole, tmp_path):
     tiny_protocol.write(tmp_path, metrics=["l1"])
     (tmp_path / "results").symlink_to(whole / "results")

@@ -125,7 +125,7 @@ def test_what_was_found_is_written_read_and_shown(protocol, tmp_path):
     for picture in drawn:
         assert ElementTree.parse(picture).getroot().tag == "{http://www.w3.org/2000/svg}svg"
     path.write_text("{}")
-    with pytest.raises(FileError, match="is no sweep"):
+    with pytest.raises(FileError, match="is no result of sweep"):
         read_sweep(path)
 
 
