@@ -191,6 +191,8 @@ def find_jobs(
     Raises:
         ZooError: A method, recipe or file doesn't exist, or two recipes are called alike.
     """
+    if steps is not None and steps < 1:
+        raise OptionError(f"--steps is {steps}; it is 1 or more")
     given = _weights(weights)
     jobs: list[Job] = []
     left_out: list[str] = []

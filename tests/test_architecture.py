@@ -15,9 +15,9 @@ ALLOWED = {
     "pose": {"pose", "errors"},
     "metrics": {"metrics", "nn", "weights", "errors"},
     "video": {"video", "errors"},
-    "weights": {"weights", "errors", "folders"},
+    "weights": {"weights", "errors", "files", "folders"},
     "conditions": {"conditions", "pose", "nn", "weights", "video", "errors"},
-    "data": {"data", "batch", "pose", "video", "errors", "folders"},
+    "data": {"data", "batch", "pose", "video", "errors", "files", "folders"},
     "methods": {"base", "adversarial", "batch", "nn", "warp", "pose", "pictures", "weights", "errors"},
 }
 """Room of the package -> the rooms that it may import."""

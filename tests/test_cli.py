@@ -40,12 +40,19 @@ def test_a_misspelt_command_gets_one_line_with_the_right_spelling():
 
 def test_memory_that_runs_out_gets_one_line(tmp_path):
     """No machine has the 600 terabytes that a frame of ten million pixels a side takes."""
-    Image.new("RGB", (64, 64)).save(tmp_path / "me.png")
-    files = ["--source", tmp_path / "me.png", "--driving", tmp_path / "me.png", "--output", tmp_path / "out.mp4"]
+    Image.new("RGB", (128, 64)).save(tmp_path / "strip.png")
+    files = ["--source", tmp_path / "strip.png", "--driving", tmp_path / "strip.png", "--output", tmp_path / "out.mp4"]
     weights = "first_order_motion_model/synthetic-64"
     with pytest.raises(SystemExit, match=r"^zoo animate: memory ran out .*; take a smaller --size"):
         main(["animate", "--weights", weights, "--size", "10000000", *map(str, files)])
     assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize("option", ["--clips", "--steps"])
+def test_a_demo_of_nothing_is_refused_before_it_trains(option, tmp_path):
+    with pytest.raises(SystemExit, match=f"zoo demo: {option} is 0; it is 1 or more"):
+        main(["demo", "--output", str(tmp_path / "demo"), option, "0"])
+    assert not (tmp_path / "demo").exists()
 
 
 def test_a_misspelt_method_gets_one_line_with_the_right_spelling():

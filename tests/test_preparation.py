@@ -109,7 +109,11 @@ def test_several_videos_on_the_command_line_and_a_second_run(tmp_path, back_end,
         write_clip(path)
     command = ["prepare", *map(str, paths), "--pose", "--estimator", back_end, "--overlay", "null"]
     main(command)
+    write_clip(tmp_path / "a.mov")
+    with pytest.raises(DataError, match=r"a\.mov: would share its poses and maps with a\.mp4"):
+        prepare([str(paths[0]), str(tmp_path / "a.mov")], pose=True, estimator=back_end)
     paths[0].with_name("a_pose.npz").unlink()
+    command = ["prepare", "--pose", *map(str, paths), "--estimator", back_end, "--overlay", "null"]
     written = paths[1].with_name("b_pose.npz").stat().st_mtime_ns
     capsys.readouterr()
     main(command)

@@ -1,6 +1,7 @@
 """`zoo score`: videos of any program, measured as our own methods are."""
 
 import json
+import os
 from fractions import Fraction
 
 import pytest
@@ -93,6 +94,7 @@ def test_keypoints_and_identity_are_looked_for_in_both(tmp_path):
 def test_estimators_that_lead_nowhere(folders):
     with pytest.raises(OptionError, match=r"'nobody\.Finds' can't be imported"):
         score(folders / "prediction", folders / "target", metrics=("akd",), keypoints="nobody.Finds")
+    score(folders / "prediction", folders / "target", output=folders / "s.json", keypoints="nobody.Finds", **FAST)
 
 
 def test_values_are_those_of_the_metrics(folders):
@@ -109,6 +111,16 @@ def test_values_are_those_of_the_metrics(folders):
         assert row["moving_l1"] == pytest.approx(metrics["moving_l1"].compute().item(), rel=1e-9)
     assert result["totals"]["l1"] == pytest.approx(sum(row["l1"] for row in result["per_clip"]) / 2)
     assert json.loads((folders / "score.json").read_text())["totals"] == result["totals"]
+
+
+def test_lists_may_be_written_as_words_and_names_in_any_encoding(folders):
+    for side in ("prediction", "target"):
+        (folders / side / "clip0").rename(os.fsdecode(os.fsencode(folders / side) + b"/caf\xe9"))
+    command = ["--prediction", str(folders / "prediction"), "--target", str(folders / "target"), "--sets", "[]"]
+    main(["score", *command, "--metrics", "l1", "psnr", "--output", str(folders / "score.json")])
+    found = json.loads((folders / "score.json").read_text("utf-8"))
+    assert {"l1", "psnr"} < found["totals"].keys()
+    assert b"caf\xe9" in [os.fsencode(row["clip"]) for row in found["per_clip"]]
 
 
 def test_the_source_decides_what_moves_and_is_the_baseline(folders):
@@ -266,5 +278,8 @@ def test_folders_and_options_that_cannot_be_used(folders):
         score(folders / "prediction", folders / "target", metrics=("vmaf",))
     with pytest.raises(OptionError, match="is a folder; give `--output` the name of a file"):
         score(folders / "prediction", folders / "target", output=folders)
+    (folders / "file").write_text("")
+    with pytest.raises(FileError, match=r"score\.json: can't be written in .*file; choose another `--output`"):
+        score(folders / "nowhere", folders / "target", output=folders / "file" / "score.json")
     with pytest.raises(ZooError, match="the device 'abacus' can't be used"):
         score(folders / "prediction", folders / "target", device="abacus", **FAST)

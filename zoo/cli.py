@@ -101,26 +101,38 @@ def _run_function(command: str, arguments: list[str]) -> None:
 
 
 def spell_out(arguments: Sequence[str], function: Callable[..., Any]) -> list[str]:
-    """Options as jsonargparse takes them: ``--best-frame`` becomes ``--best_frame=true``, ``--source a b`` a list."""
-    parameters = inspect.signature(function).parameters
-    switches = {name for name, parameter in parameters.items() if parameter.annotation is bool}
-    lists = {name for name, parameter in parameters.items() if any(map(_is_list, get_args(parameter.annotation)))}
+    """Options as jsonargparse takes them: ``--best-frame`` becomes ``--best_frame=true``, ``--source a b`` a list.
+
+    Where the function's first parameter takes a list, it may go without its name.
+    """
+    kinds = {name: parameter.annotation for name, parameter in inspect.signature(function).parameters.items()}
+    first = next(iter(kinds))
+    takes_words = any(get_origin(kind) is list for kind in get_args(kinds[first]))
     spelled, rest = [], list(arguments)
-    if rest and not rest[0].startswith("-") and (first := next(iter(parameters))) in lists:
+    if takes_words and rest and not rest[0].startswith("-"):
         rest.insert(0, f"--{first}")  # `zoo prepare a.mp4 b.mp4 --pose`
     while rest:
         option, equals, value = rest.pop(0).partition("=")
         if option.startswith("--"):
             option = "--" + option[2:].replace("-", "_")
-            values = list(takewhile(lambda argument: not argument.startswith("--"), rest))
-            if option[2:] in switches and not equals and not values:
+            kind = kinds.get(option[2:])
+            words = list(takewhile(lambda argument: not argument.startswith("--"), rest))
+            if not equals and kind is bool and words[:1] not in (["true"], ["false"]):
                 equals, value = "=", "true"
-            elif option[2:] in lists and not equals and len(values) > 1:
-                equals, value = "=", json.dumps(values)
-                del rest[: len(values)]
+                if takes_words and words:
+                    rest.insert(0, f"--{first}")  # `zoo prepare --pose a.mp4 b.mp4`
+            elif not equals and (several := _as_list(words, kind)):
+                equals, value = "=", several
+                del rest[: len(words)]
         spelled.append(option + equals + value)
     return spelled
 
 
-def _is_list(annotation: Any) -> bool:
-    return get_origin(annotation) is list
+def _as_list(words: Sequence[str], annotation: Any) -> str | None:
+    """Words as one value where a list of them is taken (a single one only by a tuple), else None."""
+    for kind in (annotation, *get_args(annotation)):
+        if get_origin(kind) is list and len(words) > 1:
+            return json.dumps(words)
+        if get_origin(kind) is tuple and words and not words[0].startswith("["):
+            return f"[{', '.join(words)}]" if int in get_args(kind) else json.dumps(words)
+    return None

@@ -10,7 +10,7 @@ from zoo import training
 from zoo.base import AnimationModule
 from zoo.batch import Batch, truth
 from zoo.data import VideoDataModule
-from zoo.errors import FileError
+from zoo.errors import FileError, OptionError
 from zoo.folders import find_recipe
 from zoo.framing import to_bytes
 from zoo.methods import discover
@@ -38,7 +38,13 @@ def demo(output: str = "demo", steps: int = 1000, clips: int = 4) -> Path:
 
     Returns:
         The video, which shows source, driving, result and truth side by side.
+
+    Raises:
+        OptionError: A number is too small.
     """
+    for option, number in (("steps", steps), ("clips", clips)):
+        if number < 1:
+            raise OptionError(f"--{option} is {number}; it is 1 or more")
     recipe = find_recipe(METHOD, "synthetic-64")
     common = ["--config", str(recipe), "--trainer.default_root_dir", output]
     length = ["--trainer.max_steps", str(steps), "--trainer.val_check_interval", str(steps)]

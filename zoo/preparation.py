@@ -1,6 +1,5 @@
 """``zoo prepare``: raw videos become a folder of clips, and clips get poses and surface maps beside them."""
 
-import uuid
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,9 +28,10 @@ from zoo.data.cache import ByteCache
 from zoo.data.errors import DataError
 from zoo.data.fitting import Policy
 from zoo.data.prepare import prepare as cut_clips
-from zoo.data.sidecar import SideCar, sidecar_path
+from zoo.data.sidecar import SideCar, check_own_sidecars, sidecar_path
 from zoo.data.walk import find_clips, is_frame_sequence, without_suffix
 from zoo.errors import FileError, OptionError, ZooError
+from zoo.files import written_whole
 from zoo.pose import SKELETONS, SURFACE_PARTS, Skeleton, draw_figure, draw_surface, to_units
 from zoo.video import VideoInfo, VideoWriter, iter_frames, probe
 
@@ -141,6 +141,7 @@ def _clips(paths: Sequence[Path], overlays: Path | None) -> dict[str, Path]:
             name = clip.relative_to(path) if inside else Path(clip.name)
             if clips.setdefault(name.as_posix(), clip) != clip:
                 raise DataError(clip, f"is called as {clips[name.as_posix()]}", "prepare the two in separate runs")
+    check_own_sidecars(clips.values())
     return clips
 
 
@@ -263,16 +264,12 @@ def _write_surfaces(path: Path, maps: Iterable[Tensor], info: VideoInfo) -> int:
 
 @contextmanager
 def _written_whole(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears whole or not at all."""
-    temporary = path.with_name(f".{uuid.uuid4().hex}.partial.npz")
+    """A file of arrays that appears whole or not at all."""
     try:
-        with temporary.open("wb") as file:
+        with written_whole(path) as temporary, temporary.open("wb") as file:
             yield file
-        temporary.replace(path)
     except OSError as error:
         raise DataError(path, f"can't be written ({error})", "check the folder and the space on the disk") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _draw_overlay(path: Path, info: VideoInfo, track: Tensor, skeleton: Skeleton) -> None:

@@ -17,6 +17,7 @@ from rich.table import Table
 from torch import Tensor
 
 import zoo
+from zoo.files import written_whole
 
 Row = dict[str, Any]
 """One clip: ``clip``, ``source``, ``source_frame``, ``frames``, and a value per metric."""
@@ -33,13 +34,10 @@ def totals(rows: list[Row], names: Iterable[str]) -> dict[str, float]:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Writes a result under another name first, so that an earlier one is replaced whole; NaN becomes null."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(without_nan(content), indent=1, ensure_ascii=False) + "\n", "utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    text = json.dumps(without_nan(content), indent=1, ensure_ascii=False) + "\n"
+    with written_whole(path) as temporary:
+        # Names of files that aren't UTF-8 are escaped as JSON does it.
+        temporary.write_text(text, "utf-8", "backslashreplace")
 
 
 def without_nan(content: Any) -> Any:

@@ -1,6 +1,7 @@
 """``zoo score``: videos that any program made, measured as our own methods are."""
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,8 +75,7 @@ def score(
         FileError: A clip can't be read, has no partner, or differs from it; names the clip and what was expected.
         OptionError: There is no such metric, or a folder doesn't fit its option.
     """
-    if Path(output).is_dir():
-        raise OptionError(f"{output} is a folder; give `--output` the name of a file")
+    _check_output(Path(output))
     clip_metrics, set_metrics, skipped = _build(metrics, sets, {"keypoints": keypoints, "identity": identity})
     pairs = find_pairs(Path(prediction), Path(target), None if source is None else Path(source))
     _check_lengths(pairs, {**clip_metrics, **set_metrics})
@@ -222,6 +222,14 @@ def _check_lengths(pairs: list[Pair], metrics: Mapping[str, ClipMetric | SetMetr
                 problem = f"has {pair.prediction.frames} frames, but {name} needs at least {metric.fewest_frames}"
                 remedy = f"give longer clips, or leave {name} out of `--metrics` or `--sets`"
                 raise FileError(pair.prediction.path, problem, remedy)
+
+
+def _check_output(path: Path) -> None:
+    if path.is_dir():
+        raise OptionError(f"{path} is a folder; give `--output` the name of a file")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise FileError(path, f"can't be written in {folder}", "choose another `--output`")
 
 
 def _write(path: Path, result: Mapping[str, Any]) -> None:

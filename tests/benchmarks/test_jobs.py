@@ -131,6 +131,11 @@ def test_recipes_whose_results_would_replace_one_another_are_refused(suite, tmp_
         find_jobs(suite, [str(recipe) for recipe in recipes])
 
 
+def test_a_run_has_one_step_at_least(suite):
+    with pytest.raises(ZooError, match="--steps is -1; it is 1 or more"):
+        find_jobs(suite, METHODS, steps=-1)
+
+
 def test_a_recipe_that_is_no_yaml_is_named(suite, tmp_path):
     (tmp_path / "mine.yaml").write_text("model: {")
     with pytest.raises(ZooError, match=r"mine\.yaml: is no YAML"):

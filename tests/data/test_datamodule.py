@@ -1,5 +1,6 @@
 import csv
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -274,6 +275,24 @@ def test_reconstruction_of_each_test_clip(folder):
         assert batch["valid"].tolist() == [True]
         assert batch["frame"].tolist() == [[0, 3, 6, 9]]
         assert batch["fps"] == [25.0]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("batch_size", 0, "`batch_size` is 0; it is 1 or more"),
+        ("driving_frames", 0, "`driving_frames` is 0"),
+        ("stride", -1, "`stride` is -1"),
+        ("workers", -1, "`workers` is -1; it is 0 or more"),
+        ("evaluation_frames", 0, "`evaluation_frames` is 0"),
+        ("size", (64, 0), "`size` is"),
+        ("fps", 0.0, "`fps` is 0"),
+        ("test_fraction", 2.0, "`test_fraction` is 2"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused_at_once(option, value, said):
+    with pytest.raises(OptionError, match=re.escape(said)):
+        VideoDataModule(**{option: value})
 
 
 def test_listed_pairs(folder):

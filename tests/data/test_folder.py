@@ -334,6 +334,35 @@ def test_a_damaged_index_is_made_anew(tmp_path, content):
     assert len(json.loads((tmp_path / NAME).read_text())["files"]) == 2
 
 
+@pytest.mark.parametrize("entry", [{}, [], None, {"stamp": None, "problem": "none"}])
+def test_an_entry_that_is_none_is_made_anew(tmp_path, entry):
+    write_clips(tmp_path, ["a.png", "b.png"])
+    FolderSource(tmp_path)
+    stored = json.loads((tmp_path / NAME).read_text())
+    if entry:
+        entry["stamp"] = stored["files"]["a.png"]["stamp"]
+    stored["files"]["a.png"] = entry
+    (tmp_path / NAME).write_text(json.dumps(stored))
+    assert len(names(FolderSource(tmp_path), "train")) == 1
+
+
+def test_clips_that_would_share_their_poses_are_named(tmp_path):
+    write_clips(tmp_path, ["a.png", "a.gif"])
+    assert FolderSource(tmp_path).clips("train")  # without poses nothing is shared
+    with pytest.raises(DataError, match=r"a\.(png|gif): would share its poses and maps with a\.(gif|png); rename"):
+        FolderSource(tmp_path, required=("pose",))
+
+
+def test_a_name_that_is_not_utf8_is_a_name(tmp_path):
+    write_clips(tmp_path, ["b.png"])
+    with VideoWriter(tmp_path / "a.mp4", Fraction(25)) as writer:
+        writer.write(torch.zeros(3, 3, 16, 16, dtype=torch.uint8))
+    (tmp_path / "a.mp4").rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4"))
+    source = FolderSource(tmp_path)
+    (clip,) = [clip for split in ("train", "test") for clip in source.clips(split) if clip.name.startswith("caf")]
+    assert source.frames(clip, [1, 0]).shape[0] == 2
+
+
 def test_an_index_of_another_version_is_made_anew(tmp_path):
     write_clips(tmp_path, ["a.png", "b.png"])
     FolderSource(tmp_path)

@@ -13,6 +13,7 @@ from PIL import Image
 from zoo.cli import main
 from zoo.data import DataError, VideoDataModule
 from zoo.data.prepare import prepare
+from zoo.errors import OptionError
 from zoo.video import VideoWriter, probe
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "data"
@@ -162,6 +163,16 @@ def test_a_wrong_row_is_named_before_anything_is_written(tmp_path, raw, row, pro
     with pytest.raises(DataError, match=f"line 2 .*{problem}"):
         prepare(videos=str(raw), output=str(tmp_path / "out"), metadata=str(tmp_path / "list.csv"))
     assert not (tmp_path / "out").exists()
+
+
+def test_numbers_and_files_that_cannot_be_used_are_named_before_anything_is_written(tmp_path, raw):
+    for option in ("size", "workers"):
+        with pytest.raises(OptionError, match=f"--{option} is 0; it is 1 or more"):
+            prepare(videos=str(raw), output=str(tmp_path / "out"), **{option: 0})
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(DataError, match="out: is a file; name a folder"):
+        prepare(videos=str(raw), output=str(tmp_path / "out"))
 
 
 def test_clips_of_other_settings_are_not_mixed_in(tmp_path, raw):

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, runtime_checkable
@@ -27,6 +27,12 @@ from zoo.errors import OptionError
 from zoo.pose import Skeleton
 
 Pair = tuple[Clip, int, Clip]
+_LEAST = {
+    **dict.fromkeys(("source_frames", "driving_frames", "stride", "batch_size", "repeats"), 1),
+    **dict.fromkeys(("evaluation_frames", "evaluation_stride"), 1),
+    **dict.fromkeys(("other_frames", "pose_window", "workers", "epoch_samples", "cache_megabytes"), 0),
+}
+"""The least that whole numbers among the options may be."""
 CROSS_IDENTITY = "cross_identity"
 KNOWN_SUBJECT = "known_subject"
 
@@ -117,6 +123,7 @@ class VideoDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)  # for checkpoints and results: what a number was measured on
+        _check_numbers(self.hparams)
         if pose_window and "pose" not in conditions:
             raise OptionError("`pose_window` needs poses: the method has to declare the condition 'pose'")
         if later_motion is not None and not 0 < later_motion < 1:
@@ -470,3 +477,16 @@ def cross_identity_pairs(clips: Sequence[Clip]) -> list[Pair]:
         if others:
             pairs.append((others[draw.integers(len(others))], 0, driving))
     return pairs
+
+
+def _check_numbers(options: Mapping[str, Any]) -> None:
+    for name, least in _LEAST.items():
+        if options[name] is not None and options[name] < least:
+            raise OptionError(f"`{name}` is {options[name]}; it is {least} or more")
+    sides = options["size"] if isinstance(options["size"], tuple | list) else [options["size"]]
+    if min(sides) < 1:
+        raise OptionError(f"`size` is {options['size']}; pictures have one pixel or more")
+    if options["fps"] is not None and not options["fps"] > 0:
+        raise OptionError(f"`fps` is {options['fps']:g}; leave it out, or give frames per second")
+    if not 0 <= options["test_fraction"] <= 1:
+        raise OptionError(f"`test_fraction` is {options['test_fraction']:g}; a share of the people is between 0 and 1")

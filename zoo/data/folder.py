@@ -13,7 +13,7 @@ from zoo.data.errors import DataError
 from zoo.data.index import VideoIndex
 from zoo.data.lists import ListedClip, read_split_list
 from zoo.data.obtaining import obtaining
-from zoo.data.sidecar import SideCar, sidecar_path
+from zoo.data.sidecar import SideCar, check_own_sidecars, sidecar_path
 from zoo.data.source import Clip, Split
 from zoo.data.walk import find_clips, without_suffix
 from zoo.pose import BODY_18, Skeleton
@@ -79,6 +79,8 @@ class FolderSource:
         if not self.folder.is_dir():
             raise DataError(folder, "is not a folder", obtaining(folder))
         candidates = self._candidates(split_list)
+        if required:
+            check_own_sidecars(dict.fromkeys(found.path for found in candidates))
         known = VideoIndex(self.folder).look_up(list(dict.fromkeys(found.path for found in candidates)), threads)
         found = [(candidate, clip) for candidate in candidates if (clip := self._usable(candidate, known))]
         if not found:
@@ -305,7 +307,7 @@ class FolderSource:
             return self._divide_frames(clips, test_fraction)
         count = min(max(1, round(test_fraction * len(people))), len(people) - 1)
         # By a hash of their names: the same people for every seed, and nearly the same when others come along.
-        tested = set(sorted(people, key=lambda name: hashlib.sha256(name.encode()).digest())[:count])
+        tested = set(sorted(people, key=lambda name: hashlib.sha256(os.fsencode(name)).digest())[:count])
         self._notes.append(f"split by person at random: {count} of {len(people)} are tested")
         return (
             [clip for clip in clips if clip.identity not in tested],

@@ -10,6 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from zoo.files import written_whole
 from zoo.folders import cache_folder
 from zoo.video import VideoError, VideoInfo, probe
 
@@ -64,13 +65,13 @@ class VideoIndex:
 
     def _recall(self, file: Path) -> VideoInfo | VideoError | None:
         entry = self._entries.get(self._key(file))
-        if entry is None or entry["stamp"] != _stamp(file):
-            return None
-        if "problem" in entry:
-            return VideoError(file, entry["problem"], entry["remedy"])
         try:
+            if entry is None or entry["stamp"] != _stamp(file):
+                return None
+            if "problem" in entry:
+                return VideoError(file, entry["problem"], entry["remedy"])
             return VideoInfo.from_json({**entry["info"], "path": file})
-        except (TypeError, ValueError, KeyError):  # another version of the zoo wrote it
+        except (TypeError, ValueError, KeyError):  # another version of the zoo, or somebody, wrote it
             return None
 
     def _key(self, file: Path) -> str:
@@ -95,11 +96,9 @@ class VideoIndex:
         for path in self._places():
             if path.parent == self._folder and not self._folder.stat().st_mode & _WRITABLE:
                 continue  # root may write there, but should not
-            temporary = path.with_name(f"{path.name}.{os.getpid()}")
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                temporary.write_text(text, "utf-8")
-                temporary.replace(path)
+                with written_whole(path) as temporary:
+                    temporary.write_text(text, "utf-8")
             except OSError:  # a read-only folder: the next place
                 continue
             return

@@ -19,7 +19,7 @@ from zoo.data.errors import DataError
 from zoo.data.fitting import Fit, Policy
 from zoo.data.lists import read_column, read_number, read_rows
 from zoo.data.walk import VIDEO_SUFFIXES, find_clips, without_suffix
-from zoo.errors import FileError
+from zoo.errors import FileError, OptionError
 from zoo.video import VideoInfo, VideoWriter, iter_frames, probe, write_image
 
 _SETTINGS = "prepared.json"  # beside the clips
@@ -94,9 +94,15 @@ def prepare(
         workers: Videos that are worked on at the same time.
 
     Raises:
+        OptionError: A number is too small.
         DataError: The list is wrong, the output holds clips of other settings, or not all clips could be made.
     """
+    for option, number in (("size", size), ("workers", workers)):
+        if number < 1:
+            raise OptionError(f"--{option} is {number}; it is 1 or more")
     raw, folder = Path(videos), Path(output)
+    if folder.exists() and not folder.is_dir():
+        raise DataError(folder, "is a file", "name a folder for the clips")
     if not raw.is_dir():
         raise DataError(raw, "is not a folder", "give the folder that holds the raw videos")
     if folder.resolve().is_relative_to(raw.resolve()):

@@ -1,6 +1,6 @@
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -28,6 +28,19 @@ _PREPARE = "make it anew from this video"
 def sidecar_path(clip: Path, condition: Condition) -> Path:
     """Where a clip's condition is stored: ``dance.mp4`` has ``dance_pose.npz`` beside it."""
     return clip.with_name(f"{without_suffix(clip).name}_{condition}.npz")
+
+
+def check_own_sidecars(clips: Iterable[Path]) -> None:
+    """Complains about clips whose side-cars would be the same files, such as ``dance.mp4`` and ``dance.mov``.
+
+    Raises:
+        DataError: Names the two.
+    """
+    owners: dict[Path, Path] = {}
+    for clip in clips:
+        owner = owners.setdefault(without_suffix(clip), clip)
+        if owner != clip:
+            raise DataError(clip, f"would share its poses and maps with {owner.name}", "rename one of the two")
 
 
 @dataclass(frozen=True)

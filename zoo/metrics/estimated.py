@@ -43,9 +43,9 @@ def build_estimated(
     """
     metrics: dict[str, ClipMetric] = {}
     skipped: dict[str, str] = {}
-    networks, missing = _networks(estimators)
-    for name in names:
-        kind = "keypoints" if name in KEYPOINTS else "identity"
+    kinds = {name: "keypoints" if name in KEYPOINTS else "identity" for name in names}
+    networks, missing = _networks(estimators, sorted(set(kinds.values())))
+    for name, kind in kinds.items():
         if kind in missing:
             skipped[name] = missing[kind]
             continue
@@ -55,11 +55,11 @@ def build_estimated(
     return metrics, skipped
 
 
-def _networks(estimators: Mapping[str, str | None]) -> tuple[dict[str, Any], dict[str, str]]:
+def _networks(estimators: Mapping[str, str | None], kinds: Iterable[str]) -> tuple[dict[str, Any], dict[str, str]]:
     """The networks by kind, and why the others can't be had."""
     networks: dict[str, Any] = {}
     missing: dict[str, str] = {}
-    for kind in ("keypoints", "identity"):
+    for kind in kinds:
         path = estimators.get(kind)
         if path is None:
             missing[kind] = f"it needs an estimator; name one under `estimators.{kind}` in the protocol"

@@ -29,7 +29,7 @@ class DecordReader:
         self._info = info
         try:
             self._reader = decord.VideoReader(str(info.path), ctx=decord.cpu(0), num_threads=1)
-        except (decord.DECORDError, RuntimeError) as error:
+        except (decord.DECORDError, RuntimeError, UnicodeEncodeError) as error:  # a name that isn't UTF-8
             raise _failed(info, error) from error
         if len(self._reader) != info.frames:
             raise changed(info, len(self._reader))

