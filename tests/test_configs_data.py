@@ -7,7 +7,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from zoo.data import DataError, VideoDataModule
-from zoo.data.prepare import prepare
+from zoo.preparation import prepare
 
 FOLDER = Path(__file__).parents[1] / "configs" / "data"
 CONFIGS = sorted(FOLDER.glob("*.yaml"))

@@ -25,9 +25,9 @@ from zoo.conditions import (
     missing_rates,
 )
 from zoo.data.cache import ByteCache
+from zoo.data.cutting import cut_clips
 from zoo.data.errors import DataError
 from zoo.data.fitting import Policy
-from zoo.data.prepare import prepare as cut_clips
 from zoo.data.sidecar import SideCar, check_own_sidecars, sidecar_path
 from zoo.data.walk import find_clips, is_frame_sequence, without_suffix
 from zoo.errors import FileError, OptionError, ZooError

@@ -12,7 +12,7 @@ from PIL import Image
 
 from zoo.cli import main
 from zoo.data import DataError, VideoDataModule
-from zoo.data.prepare import prepare
+from zoo.data.cutting import cut_clips
 from zoo.errors import OptionError
 from zoo.video import VideoWriter, probe
 
@@ -75,7 +75,7 @@ def vox(tmp_path: Path, raw: Path) -> Path:
 def test_clips_are_the_listed_frames_of_the_listed_box(tmp_path, raw, vox):
     output = tmp_path / "vox"
     with pytest.raises(DataError, match="1 clips could not be made: 1 because 1 raw videos are missing"):
-        prepare(videos=str(raw), output=str(output), metadata=str(vox), size=64)
+        cut_clips(videos=str(raw), output=str(output), metadata=str(vox), size=64)
     first, second, third, fourth = (
         "train/id10001#aaaaaaaaaaa#000003#000015.mp4",
         "train/id10001#aaaaaaaaaaa#000020#000040.mp4",
@@ -97,7 +97,7 @@ def test_a_list_that_rounds_the_frame_rate_names_the_same_frames(tmp_path):
     with VideoWriter(raw / "v.mp4", Fraction(30000, 1001)) as writer:
         writer.write(torch.randint(0, 256, (60, 3, 32, 32), dtype=torch.uint8))
     (tmp_path / "list.csv").write_text(f"{TAICHI}\nv,50,60,0-0-32-32,29.97,32,32,train\n")
-    prepare(videos=str(raw), output=str(tmp_path / "out"), metadata=str(tmp_path / "list.csv"), size=32)
+    cut_clips(videos=str(raw), output=str(tmp_path / "out"), metadata=str(tmp_path / "list.csv"), size=32)
     assert np.array_equal(pictures(tmp_path / "out/train/v#000050#000060.mp4"), decode(raw / "v.mp4")[50:60])
 
 
@@ -110,7 +110,7 @@ def test_boxes_that_are_no_squares_are_stretched_only_when_asked(tmp_path, raw):
     }
     for fit, picture in expected.items():
         output = tmp_path / fit
-        prepare(videos=str(raw), output=str(output), metadata=str(tmp_path / "list.csv"), size=64, fit=fit)
+        cut_clips(videos=str(raw), output=str(output), metadata=str(tmp_path / "list.csv"), size=64, fit=fit)
         made = pictures(output / "test/aaaaaaaaaaa#000000#000002.mp4")[0]
         assert np.abs(np.subtract(made, picture, dtype=np.int16)).max() <= 1
 
@@ -142,7 +142,7 @@ def test_damaged_and_short_videos_cost_their_own_clips_only(tmp_path, raw, vox, 
     vox.write_text(vox.read_text().replace("ccccccccccc,8,48", "ccccccccccc,8,480"))
     output = tmp_path / "vox"
     with pytest.raises(DataError, match="4 clips could not be made: 1 because 1 raw videos are missing, 3 for"):
-        prepare(videos=str(raw), output=str(output), metadata=str(vox), size=32)
+        cut_clips(videos=str(raw), output=str(output), metadata=str(vox), size=32)
     assert "ccccccccccc.mp4: has 40 frames, the clip is 4 to 240" in capsys.readouterr().out
     left = [path.name for path in output.rglob("*") if path.suffix != ".png"]
     assert sorted(left) == ["id10002#bbb-bbb_bbb#000010#000030.mp4", "prepared.json", "train"]
@@ -161,26 +161,26 @@ def test_damaged_and_short_videos_cost_their_own_clips_only(tmp_path, raw, vox, 
 def test_a_wrong_row_is_named_before_anything_is_written(tmp_path, raw, row, problem):
     (tmp_path / "list.csv").write_text(f"{TAICHI}\n{row}\n")
     with pytest.raises(DataError, match=f"line 2 .*{problem}"):
-        prepare(videos=str(raw), output=str(tmp_path / "out"), metadata=str(tmp_path / "list.csv"))
+        cut_clips(videos=str(raw), output=str(tmp_path / "out"), metadata=str(tmp_path / "list.csv"))
     assert not (tmp_path / "out").exists()
 
 
 def test_numbers_and_files_that_cannot_be_used_are_named_before_anything_is_written(tmp_path, raw):
     for option in ("size", "workers"):
         with pytest.raises(OptionError, match=f"--{option} is 0; it is 1 or more"):
-            prepare(videos=str(raw), output=str(tmp_path / "out"), **{option: 0})
+            cut_clips(videos=str(raw), output=str(tmp_path / "out"), **{option: 0})
     assert not (tmp_path / "out").exists()
     (tmp_path / "out").write_text("a file")
     with pytest.raises(DataError, match="out: is a file; name a folder"):
-        prepare(videos=str(raw), output=str(tmp_path / "out"))
+        cut_clips(videos=str(raw), output=str(tmp_path / "out"))
 
 
 def test_clips_of_other_settings_are_not_mixed_in(tmp_path, raw):
-    prepare(videos=str(raw), output=str(tmp_path / "out"), size=16)
+    cut_clips(videos=str(raw), output=str(tmp_path / "out"), size=16)
     with pytest.raises(DataError, match=r'holds clips made with .*"size": 16'):
-        prepare(videos=str(raw), output=str(tmp_path / "out"), size=32)
+        cut_clips(videos=str(raw), output=str(tmp_path / "out"), size=32)
     with pytest.raises(DataError, match="lies inside the raw videos"):
-        prepare(videos=str(raw), output=str(raw / "out"))
+        cut_clips(videos=str(raw), output=str(raw / "out"))
 
 
 # --- the configs open what was prepared
@@ -202,7 +202,7 @@ def people(data: VideoDataModule, split: str) -> dict[str, int]:
 
 def test_voxceleb_opens(tmp_path, raw, vox):
     with pytest.raises(DataError):
-        prepare(videos=str(raw), output=str(tmp_path / "vox"), metadata=str(vox))
+        cut_clips(videos=str(raw), output=str(tmp_path / "vox"), metadata=str(vox))
     data = open_config("vox-256.yaml", tmp_path / "vox")
     assert people(data, "train") == {"id10001": 2, "id10002": 1}
     assert people(data, "test") == {"id10270": 1}
@@ -217,7 +217,7 @@ def test_tai_chi_opens(tmp_path, raw):
     rows += ["ccccccccccc,0,9,0-0-64-64,25.0,128,96,test"]
     (tmp_path / "taichi-metadata.csv").write_text("\n".join([TAICHI, *rows]))
     metadata = str(tmp_path / "taichi-metadata.csv")
-    prepare(videos=str(raw), output=str(tmp_path / "taichi"), metadata=metadata, format="mp4")
+    cut_clips(videos=str(raw), output=str(tmp_path / "taichi"), metadata=metadata, format="mp4")
     data = open_config("taichi-256.yaml", tmp_path / "taichi")
     assert people(data, "train") == {"aaaaaaaaaaa": 2}
     assert people(data, "test") == {"ccccccccccc": 1}
@@ -232,7 +232,7 @@ def test_tai_chi_without_partition_is_divided_by_video(tmp_path, raw):
         csv.reader([TAICHI, *(f"{path.stem},0,9,0-0-64-64,25.0,128,96,train" for path in raw.iterdir())])
     )
     (tmp_path / "old.csv").write_text("\n".join(",".join(row[:-1]) for row in [header, *rows]))
-    prepare(videos=str(raw), output=str(tmp_path / "taichi"), metadata=str(tmp_path / "old.csv"), size=32)
+    cut_clips(videos=str(raw), output=str(tmp_path / "taichi"), metadata=str(tmp_path / "old.csv"), size=32)
     data = open_config("taichi-256.yaml", tmp_path / "taichi")
     assert (len(people(data, "train")), len(people(data, "test"))) == (2, 1)
 
@@ -240,7 +240,7 @@ def test_tai_chi_without_partition_is_divided_by_video(tmp_path, raw):
 def test_fashion_opens(tmp_path):
     for number, name in enumerate(("train/91D23ZVV6NS.mp4", "train/A1P+0ZhMAiS.mp4", "test/91hECpvrRSS.mp4")):
         write_raw(tmp_path / "raw" / name, number, height=128, width=96)
-    prepare(videos=str(tmp_path / "raw"), output=str(tmp_path / "fashion"), fit="stretch", format="mp4")
+    cut_clips(videos=str(tmp_path / "raw"), output=str(tmp_path / "fashion"), fit="stretch", format="mp4")
     data = open_config("fashion-256.yaml", tmp_path / "fashion")
     assert people(data, "train") == {"91D23ZVV6NS": 1, "A1P+0ZhMAiS": 1}
     assert people(data, "test") == {"91hECpvrRSS": 1}

@@ -1,4 +1,4 @@
-"""``zoo prepare``: the raw videos of a public dataset, cut and resized into a folder of clips."""
+"""The raw videos of a public dataset, cut and resized into a folder of clips."""
 
 import json
 import math
@@ -66,7 +66,7 @@ class Cut:
     frame_size: tuple[int, int] | None = None
 
 
-def prepare(
+def cut_clips(
     videos: str,
     output: str,
     metadata: str | None = None,
