@@ -103,6 +103,15 @@ def test_joints_that_the_estimator_never_finds_are_refused_at_once(tmp_path, bac
         prepare(str(tmp_path / "a.mp4"), pose=True, estimator=back_end, skeleton="face_68")
 
 
+def test_a_face_and_hands_that_are_missing_throughout_are_named_as_such(tmp_path, back_end, capsys):
+    write_clip(tmp_path / "a.mp4")
+    prepare(str(tmp_path / "a.mp4"), pose=True, estimator=back_end, skeleton="body_23_whole", overlay=None)
+    printed = capsys.readouterr().out
+    assert "missing joints: face, left_hand, right_hand, " in printed
+    assert "`--estimator rtmlib` (`pip install rtmlib onnxruntime`) finds faces and hands" in printed
+    assert "left_thumb" not in printed
+
+
 def test_several_videos_on_the_command_line_and_a_second_run(tmp_path, back_end, capsys):
     paths = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
     for path in paths:

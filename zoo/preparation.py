@@ -286,9 +286,16 @@ def _draw_overlay(path: Path, info: VideoInfo, track: Tensor, skeleton: Skeleton
 
 
 def _report(raw: Tensor, skeleton: Skeleton) -> str:
-    """How much was found before gaps were filled."""
+    """How much was found before gaps were filled; a face and hands that are missing throughout are named as such."""
     empty = int((~(raw[..., 2] > 0).any(dim=1)).sum())
-    rates = {joint: rate for joint, rate in missing_rates(raw, skeleton).items() if rate > _TOLD_MISSING}
-    worst = sorted(rates.items(), key=lambda item: -item[1])
-    missing = ", ".join(f"{joint} {rate:.0%}" for joint, rate in worst) or "none"
-    return f"{len(raw)} frames, {empty} without anybody; missing joints: {missing}"
+    rates = missing_rates(raw, skeleton)
+    absent = {}
+    for part in ("face", "left_hand", "right_hand"):
+        joints = skeleton.joints[skeleton.part(part)]
+        if joints and all(rates[joint] == 1 for joint in joints):
+            absent[part] = joints
+    single = rates.keys() - {joint for joints in absent.values() for joint in joints}
+    told = sorted((joint for joint in single if rates[joint] > _TOLD_MISSING), key=lambda joint: (-rates[joint], joint))
+    missing = ", ".join([*absent, *(f"{joint} {rates[joint]:.0%}" for joint in told)]) or "none"
+    remedy = "; `--estimator rtmlib` (`pip install rtmlib onnxruntime`) finds faces and hands" if absent else ""
+    return f"{len(raw)} frames, {empty} without anybody; missing joints: {missing}{remedy}"

@@ -133,16 +133,17 @@ def scatter(board: Board) -> Markup | None:
     column = board.order
     points, bounds = [], []
     for entry in board.entries:
-        quality, speed = entry.cells[column.key], entry.cells.get("frames_per_second")
+        quality, rate = entry.cells[column.key], entry.cells.get("frames_per_second")
         if quality.value is None:
             continue
         if entry.kind == "baseline":
             bounds.append((entry.name, quality.value))
-        elif speed and speed.value:
-            points.append(charts.Point(entry.name, speed.value, quality.value, quality.low, quality.high))
+        elif rate and rate.value:
+            points.append(charts.Point(entry.name, rate.value, quality.value, quality.low, quality.high))
     if not points:
         return None
-    label = "driving frames per second"
+    speed = next(each for each in board.columns if each.key == "frames_per_second")
+    label = "driving frames per second" + (f" ({speed.unranked_because})" if speed.unranked_because else "")
     return charts.scatter(points, bounds, label, column.label, not column.higher_is_better)
 
 

@@ -341,6 +341,8 @@ def _cost_columns(measured: Sequence[Speed], machines_differ: bool, on_processor
             unranked = "machines differ, not ranked"
         elif key in _TIMES and on_processors:
             unranked = "processors of one name differ, not ranked"
+        elif key == "peak_memory_megabytes" and on_processors:
+            unranked = "of the whole process, not ranked"
         elif key != "parameters" and len(sizes) > 1:
             unranked = "sizes differ, not ranked"
         smallest = min((speed[key] for speed in measured if speed[key]), default=1)
@@ -375,7 +377,9 @@ def _machine(result: Result) -> str:
     machine = result["machine"]
     if machine.get("device", "cpu") != "cpu":
         return str(machine["device"])
-    return f"{machine.get('processor') or 'CPU'}, {machine.get('cpus', '?')} cores"
+    cores, threads = machine.get("cpus", "?"), machine.get("threads")
+    used = f"{cores} cores" if threads in (None, cores) else f"{threads} of {cores} cores"
+    return f"{machine.get('processor') or 'CPU'}, {used}"
 
 
 def _entry(results: Sequence[Result], columns: Sequence[Column]) -> Entry:
