@@ -1,4 +1,4 @@
-"""Seconds per training step of the short recipes on all cores, in single precision and in bfloat16.
+"""Seconds per training step of the short recipes on all cores, in single precision and bfloat16, and their memory.
 
 ``python -m benchmarks.timings.training_speed --steps 20``
 """
@@ -7,12 +7,15 @@ import argparse
 import statistics
 import time
 import warnings
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 import torch
 import yaml
 from lightning import Callback, LightningModule, Trainer, seed_everything
 
+from benchmarks.cost import peak_memory
 from benchmarks.jobs import Precision
 from benchmarks.metadata import RESULTS, machine_name, metadata, spread
 from zoo.data import VideoDataModule
@@ -43,10 +46,13 @@ def main() -> None:
     options = parser.parse_args()
     warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
     speeds = {}
-    for recipe in RECIPES:
-        speeds[recipe] = measure(recipe, options.steps)
-        minutes = {name: 1000 * speeds[recipe][name]["median_s"] / 60 for name in PRECISIONS}
-        print(f"{recipe}: 1000 steps in {' or '.join(f'{m:.1f} minutes ({name})' for name, m in minutes.items())}")
+    # Each recipe in a process of its own, whose memory is the recipe's.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as fresh:
+        for recipe in RECIPES:
+            speeds[recipe] = fresh.submit(measure, recipe, options.steps).result()
+            minutes = {name: 1000 * speeds[recipe][name]["median_s"] / 60 for name in PRECISIONS}
+            words = " or ".join(f"{m:.1f} minutes ({name})" for name, m in minutes.items())
+            print(f"{recipe}: 1000 steps in {words}, {speeds[recipe]['peak_memory_megabytes']:.0f} MB")
     path = RESULTS / f"training_speed--{machine_name()}.json"
     write_json(path, {"metadata": metadata("training_speed", torch.get_num_threads()), "training_step": speeds})
     print(path)
@@ -60,7 +66,8 @@ def measure(recipe: str, steps: int) -> dict[str, Any]:
         steps: How many, in each of the rounds.
 
     Returns:
-        Precision -> number, median and quartiles of a step's seconds by the clock; ``ratio`` of the medians.
+        Precision -> number, median and quartiles of a step's seconds by the clock; ``ratio`` of the medians;
+        ``peak_memory_megabytes``, the most that the process held resident, libraries included, in whichever precision.
     """
     method, _, name = recipe.partition("/")
     content = yaml.safe_load(find_recipe(method, name).read_text("utf-8"))
@@ -69,7 +76,9 @@ def measure(recipe: str, steps: int) -> dict[str, Any]:
         for precision in PRECISIONS[:: (-1) ** turn]:
             seconds[precision] += training_steps(content, precision, steps)
     single, half = (statistics.median(seconds[precision]) for precision in PRECISIONS)
-    return {**{precision: spread(times) for precision, times in seconds.items()}, "ratio": single / half}
+    times: dict[str, Any] = {precision: spread(each) for precision, each in seconds.items()}
+    peak = round(peak_memory(torch.device("cpu")) / 2**20, 1)
+    return {**times, "ratio": single / half, "peak_memory_megabytes": peak}
 
 
 def training_steps(content: dict[str, Any], precision: Precision, steps: int) -> list[float]:

@@ -13,6 +13,7 @@ def test_steps_are_timed_in_both_precisions():
     single, half = (speed[precision]["median_s"] for precision in PRECISIONS)
     assert speed["ratio"] == pytest.approx(single / half)
     assert min(single, half) > 0
+    assert speed["peak_memory_megabytes"] > 100  # torch alone takes more
 
 
 def test_the_recipes_exist():
