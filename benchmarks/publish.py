@@ -54,8 +54,7 @@ def publish(path: Path, work: Path) -> Path:
         licence=LICENCE,
         scores=scores(result),
         result=f"{path.parent.name}/{path.name}",
-        command=f"python -m benchmarks run {result['protocol']['name']} --methods {method['name']} "
-        f"--seeds {result['seed']}",
+        command=command(result),
     )
     return target
 
@@ -72,6 +71,14 @@ def _training(path: Path, result: Result, work: Path) -> tuple[Path, AnimationMo
             return file, trained
     problem = f"none of the {len(files)} trainings in {work} left the weights of this result (SHA-256 {expected})"
     raise WeightsError(path, problem, "name the folder that `run` worked in by `--work`")
+
+
+def command(result: Result) -> str:
+    """What makes a result again; it names the recipe's file, as variants of a method have no recipes by their name."""
+    method = result["method"]
+    folder = str(method["class"]).removeprefix("zoo.methods.").partition(".")[0]
+    recipe = f"configs/{folder}/{method['recipe']}.yaml"
+    return f"python -m benchmarks run {result['protocol']['name']} --methods {recipe} --seeds {result['seed']}"
 
 
 def scores(result: Result) -> str:

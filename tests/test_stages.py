@@ -54,9 +54,11 @@ def test_a_start_that_was_never_trained_is_named(tmp_path):
         fit(tmp_path, tmp_path / "runs")
 
 
-@pytest.mark.parametrize("content", ["- a list", "model: {}", "data: {size: 3}", "model: {", "model: {class_path: 3}"])
+@pytest.mark.parametrize(
+    "content", ["- a list", "model: {}", "data: {size: 3}", "model: {", "model: {class_path: 3}", "model: é"]
+)
 def test_files_that_are_no_configs_are_named(tmp_path, content):
-    (tmp_path / "1.yaml").write_text(content)
+    (tmp_path / "1.yaml").write_text(content, "latin-1")
     with pytest.raises(ZooError, match=r"1\.yaml: names no method"):
         fit(tmp_path, tmp_path / "runs")
 

@@ -84,10 +84,10 @@ def read_stages(folder: Path, root: Path) -> dict[str, Stage]:
     stages = {}
     for path in sorted(folder.glob("*.yaml")):
         try:
-            content: Any = yaml.safe_load(path.read_text())
+            content: Any = yaml.safe_load(path.read_text("utf-8"))
             model = content["model"]
             method, start = model["class_path"].rpartition(".")[2], (model.get("init_args") or {}).get("init_from")
-        except (TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+        except (TypeError, KeyError, AttributeError, ValueError, yaml.YAMLError) as error:  # a ValueError: no UTF-8
             raise FileError(path, "names no method", "give it `model: class_path:` like the recipes") from error
         stages[path.stem] = Stage(path, method, start, root / path.stem)
     if not stages:

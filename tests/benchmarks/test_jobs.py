@@ -3,13 +3,17 @@
 import pytest
 import tiny_protocol
 
+from benchmarks import publish
+from benchmarks.__main__ import parser
 from benchmarks.evaluation import batches, open_data
 from benchmarks.jobs import Entry, find_jobs, groups, share
 from benchmarks.measures import build_measures
+from benchmarks.metadata import RESULTS
 from benchmarks.protocol import Suite, find_suite, read_protocol
+from benchmarks.schema import read_result
 from zoo.baselines import BASELINES
 from zoo.errors import ZooError
-from zoo.folders import find_recipe
+from zoo.folders import find_recipe, recipes_folder
 from zoo.methods.dwnet import DwNet
 
 
@@ -149,6 +153,16 @@ def test_every_method_that_an_error_offers_can_be_run(suite):
     assert offered[-1] == "pose_attentive_reassembling"
     suite = find_suite("synthetic-64-reconstruction")
     assert {job.entry.name for job in find_jobs(suite, offered)[0]} == set(offered)
+
+
+@pytest.mark.parametrize("made_by", ["DeepSpatialAnimation--synthetic-64-animation", "dwnet--synthetic-64"])
+def test_the_command_of_published_weights_makes_their_result_again(made_by, monkeypatch):
+    monkeypatch.chdir(recipes_folder().parent)
+    (path,) = RESULTS.glob(f"synthetic-64-reconstruction/{made_by}-seed1--*.json")
+    options = parser().parse_args(publish.command(read_result(path)).split()[3:])
+    (job,), _ = find_jobs(find_suite(options.suite), options.methods, options.seeds)
+    assert path.name.startswith(f"{job.entry.name}--{job.variant}--")
+    assert path.parent.name == job.protocol.name
 
 
 @pytest.mark.parametrize(

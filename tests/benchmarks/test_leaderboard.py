@@ -233,13 +233,21 @@ def test_speed_of_processors_and_of_different_machines_is_not_ranked(board):
     reason = "processors of one name differ, not ranked"
     assert column(board, "frames_per_second").unranked_because == reason
     assert not entry(board, "first_order_motion_model").cells["frames_per_second"].is_best
-    assert entry(board, "first_order_motion_model").cells["peak_memory_megabytes"].is_best
+    assert column(board, "peak_memory_megabytes").unranked_because == "of the whole process, not ranked"
     card = made_up("dwnet")
     card["machine"]["device"] = "NVIDIA H200"
-    assert column(build_board([card]), "frames_per_second").is_ranked
+    assert all(column(build_board([card]), cost).is_ranked for cost in ("frames_per_second", "peak_memory_megabytes"))
     two = build_board([made_up("dwnet"), made_up("other", processor="Another", speed=90.0)])
     assert column(two, "frames_per_second").unranked_because == "machines differ, not ranked"
     assert column(two, "parameters").is_ranked
+
+
+def test_rows_say_how_many_cores_computed():
+    one = made_up("dwnet")
+    one["machine"]["threads"] = 1
+    words = {entry.method: entry.made_by for entry in build_board([one, made_up("other")]).entries}
+    assert words["dwnet"].endswith("Processor, 1 of 2 cores")
+    assert words["other"].endswith("Processor, 2 cores")
 
 
 def test_runs_on_two_machines_are_two_rows():
