@@ -1,5 +1,6 @@
 import json
 import math
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from zoo.base import AnimationModule
 from zoo.batch import Batch
+from zoo.data import VideoDataModule
+from zoo.errors import FileError
 from zoo.evaluator import Evaluator, PredictionWriter, log_picture
+from zoo.measurement import check_clip_names
 from zoo.metrics import L1
 from zoo.report import sha256_of
+from zoo.video import VideoWriter
 
 SIZE = 32
 FAST = ("l1", "moving_l1", "psnr", "ssim")
@@ -296,6 +301,29 @@ def test_predictions_are_written_with_their_frame_rate(tmp_path: Path) -> None:
     written, expected = read_frames(info, [2]) / 255, Clips(2)[1]["source"]
     difference = functional.avg_pool2d(written - expected, 8)  # noise doesn't survive compression, its colours do
     assert difference.abs().max() < 0.05
+
+
+def test_clips_whose_videos_would_replace_one_another_are_named_before_any_is_written(tmp_path: Path) -> None:
+    frames = torch.zeros(3, 3, SIZE, SIZE, dtype=torch.uint8)
+    for name in ("a/b_c.mp4", "a_b/c.mp4"):
+        with VideoWriter(tmp_path / "clips" / "test" / name, Fraction(25)) as writer:
+            writer.write(frames)
+    data = VideoDataModule(str(tmp_path / "clips"), size=SIZE, workers=0)
+    run = trainer(tmp_path, PredictionWriter())
+    with pytest.raises(
+        FileError, match=r"test/a_b/c\.mp4: .* would be called .*, as test/a/b_c\.mp4 driving .*; rename"
+    ):
+        run.predict(CopySource(), datamodule=data, return_predictions=False)
+    assert not (tmp_path / "predictions").exists()
+    (tmp_path / "clips" / "test" / "a_b" / "c.mp4").rename(tmp_path / "clips" / "test" / "a_b" / "d.mp4")
+    data = VideoDataModule(str(tmp_path / "clips"), size=SIZE, workers=0)
+    run.predict(CopySource(), datamodule=data, return_predictions=False)
+    written = {file.name for file in (tmp_path / "predictions").iterdir()}
+    assert written == {f"{name}--{name}.mp4" for name in ("test_a_b_c.mp4", "test_a_b_d.mp4")}
+
+
+def test_the_same_pair_twice_is_no_clash() -> None:
+    check_clip_names([{"clip": "a/b", "source": "c", "source_frame": 0}] * 2)
 
 
 def _test_in_two_processes(rank: int, folder: Path) -> None:

@@ -22,6 +22,7 @@ from zoo.measurement import (
     Measurement,
     SetMetricName,
     build_sets,
+    check_clip_names,
     check_prediction,
     clip_name,
     describe,
@@ -243,6 +244,19 @@ class PredictionWriter(BasePredictionWriter):
     def __init__(self, output: str | None = None) -> None:
         super().__init__(write_interval="batch")
         self.output = output
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Checks that no video would replace another.
+
+        Raises:
+            FileError: Two clips are called alike.
+        """
+        data = getattr(trainer, "datamodule", None)
+        if isinstance(data, VideoDataModule):
+            check_clip_names(
+                {"clip": driving.name, "source": source.name, "source_frame": frame}
+                for source, frame, driving in data.test_pairs()
+            )
 
     def write_on_batch_end(
         self,

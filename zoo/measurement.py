@@ -6,7 +6,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from zoo.batch import Batch, truth
-from zoo.errors import OptionError
+from zoo.errors import FileError, OptionError
 from zoo.metrics import ClipMetric
 from zoo.metrics.clip_metric import Need
 from zoo.metrics.detection import DetectionMetric
@@ -144,6 +144,24 @@ def clip_name(row: Row) -> str:
     if row["source_frame"]:
         name += f"--{row['source_frame']:06d}"
     return name.replace("/", "_")
+
+
+def check_clip_names(rows: Iterable[Row]) -> None:
+    """Complains about clips whose files would replace one another: ``a/b_c.mp4`` and ``a_b/c.mp4`` are called alike.
+
+    Args:
+        rows: Of all clips, each with ``clip``, ``source`` and ``source_frame``. The same one may come twice.
+
+    Raises:
+        FileError: Names two.
+    """
+    owners: dict[str, Row] = {}
+    for row in rows:
+        name = clip_name(row)
+        owner = owners.setdefault(name, row)
+        if owner != row:
+            problem = f"driving {row['source']} would be called {name}, as {owner['clip']} driving {owner['source']}"
+            raise FileError(row["clip"], problem, "rename one of them")
 
 
 def check_prediction(prediction: object, batch: Batch) -> Tensor:

@@ -113,7 +113,7 @@ def test_hashes_of_all_protocols_differ():
 def test_every_protocol_has_clips_to_train_and_test_on(name, shared):
     protocol = read_protocol(PROTOCOLS / f"{name}.yaml")
     data = VideoDataModule(**protocol.data_options(shared / "data"), strict=True, workers=0, batch_size=4)
-    pairs = data._test_pairs()
+    pairs = data.test_pairs()
     train = {(clip.name.partition("[")[0], clip.start + index) for clip in data.source.clips("train")
              for index in range(clip.frames)}  # fmt: skip
     tested = {(clip.name.partition("[")[0], clip.start + index) for _, _, clip in pairs for index in range(clip.frames)}

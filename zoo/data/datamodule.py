@@ -269,7 +269,7 @@ class VideoDataModule(LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Sample]:
         """The pairs where they are given, else reconstruction of the test clips, one a batch."""
-        pairs = self._test_pairs()
+        pairs = self.test_pairs()
         if not pairs:
             raise DataError(self._place(), "has nothing to test on", "put clips into test/, or correct the split list")
         return self._evaluation_loader(pairs)
@@ -386,7 +386,8 @@ class VideoDataModule(LightningDataModule):
     def _moves(self, clip: Clip) -> bool:
         return Timeline(clip, self.fps).frames > 1
 
-    def _test_pairs(self) -> list[Pair]:
+    def test_pairs(self) -> list[Pair]:
+        """What is tested and predicted: source clip, its frame, driving clip."""
         if self.pairs is None:
             return self._reconstructions("test")
         if self.pairs == CROSS_IDENTITY:
