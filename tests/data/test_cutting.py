@@ -171,8 +171,9 @@ def test_numbers_and_files_that_cannot_be_used_are_named_before_anything_is_writ
             cut_clips(videos=str(raw), output=str(tmp_path / "out"), **{option: 0})
     assert not (tmp_path / "out").exists()
     (tmp_path / "out").write_text("a file")
-    with pytest.raises(DataError, match="out: is a file; name a folder"):
-        cut_clips(videos=str(raw), output=str(tmp_path / "out"))
+    for output in (tmp_path / "out", tmp_path / "out" / "clips"):
+        with pytest.raises(DataError, match="out: is a file; name a folder"):
+            cut_clips(videos=str(raw), output=str(output))
 
 
 def test_clips_of_other_settings_are_not_mixed_in(tmp_path, raw):

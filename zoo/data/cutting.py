@@ -101,8 +101,9 @@ def cut_clips(
         if number < 1:
             raise OptionError(f"--{option} is {number}; it is 1 or more")
     raw, folder = Path(videos), Path(output)
-    if folder.exists() and not folder.is_dir():
-        raise DataError(folder, "is a file", "name a folder for the clips")
+    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not place.is_dir():
+        raise DataError(place, "is a file", "name a folder for the clips")
     if not raw.is_dir():
         raise DataError(raw, "is not a folder", "give the folder that holds the raw videos")
     if folder.resolve().is_relative_to(raw.resolve()):
