@@ -11,9 +11,11 @@ import yaml
 from PIL import Image
 
 import zoo
-from zoo.cli import FUNCTIONS, LIGHTNING_COMMANDS, main
+from zoo.animation import animate
+from zoo.cli import FUNCTIONS, LIGHTNING_COMMANDS, main, spell_out
 from zoo.errors import FileError
 from zoo.folders import find_recipe
+from zoo.preparation import prepare
 from zoo.training import check_newest, latest_checkpoint
 from zoo.video import iter_frames
 from zoo.weights import trained_on
@@ -46,6 +48,21 @@ def test_memory_that_runs_out_gets_one_line(tmp_path):
     with pytest.raises(SystemExit, match=r"^zoo animate: memory ran out .*; take a smaller --size"):
         main(["animate", "--weights", weights, "--size", "10000000", *map(str, files)])
     assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize("value", ["true", "True", "FALSE"])
+def test_a_switch_takes_a_truth_value_as_yaml_and_python_spell_it(value):
+    assert spell_out(["a.mp4", "--pose", value], prepare) == ["--videos", "a.mp4", "--pose", value]
+    assert spell_out(["--best-frame", value], animate) == ["--best_frame", value]
+
+
+def test_a_name_that_is_not_utf8_is_printed_as_it_is(tmp_path):
+    os.mkdir(os.fsencode(tmp_path) + b"/caf\xe9.mp4")  # a folder of no frames
+    command = [sys.executable, "-m", "zoo", "prepare", str(tmp_path), "--pose"]
+    strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}  # as in most languages' terminals
+    done = subprocess.run(command, capture_output=True, env=strict, check=False)
+    assert b"/caf\xe9.mp4: " in done.stdout
+    assert b"Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("option", ["--clips", "--steps"])

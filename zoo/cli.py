@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from itertools import takewhile
 from typing import Any, get_args, get_origin
 
@@ -47,6 +48,8 @@ _SMALLER = "take a smaller --size; in training a smaller --data.size or --data.b
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command; mistakes that the user can mend end it with one line instead of a traceback."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names that aren't UTF-8 are printed as they are
     command, *rest = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
     try:
         run(command, rest)
@@ -117,7 +120,7 @@ def spell_out(arguments: Sequence[str], function: Callable[..., Any]) -> list[st
             option = "--" + option[2:].replace("-", "_")
             kind = kinds.get(option[2:])
             words = list(takewhile(lambda argument: not argument.startswith("--"), rest))
-            if not equals and kind is bool and words[:1] not in (["true"], ["false"]):
+            if not equals and kind is bool and not _is_truth_value(words):
                 equals, value = "=", "true"
                 if takes_words and words:
                     rest.insert(0, f"--{first}")  # `zoo prepare --pose a.mp4 b.mp4`
@@ -126,6 +129,11 @@ def spell_out(arguments: Sequence[str], function: Callable[..., Any]) -> list[st
                 del rest[: len(words)]
         spelled.append(option + equals + value)
     return spelled
+
+
+def _is_truth_value(words: Sequence[str]) -> bool:
+    """Whether a switch's value comes next, as YAML or Python spell it; every other word is another option's."""
+    return bool(words) and words[0].lower() in ("true", "false")
 
 
 def _as_list(words: Sequence[str], annotation: Any) -> str | None:
