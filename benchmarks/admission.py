@@ -90,7 +90,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _matched(score: Path, scored: Sequence[Mapping[str, Any]], reference: Result) -> list[dict[str, Any]]:
     """The scored rows, each under the protocol's own names of clip and source."""
-    by_name = {row["clip"]: row for row in scored if isinstance(row, Mapping) and {"clip", "frames"} <= row.keys()}
+    by_name = {row["clip"]: row for row in scored if isinstance(row, Mapping) and isinstance(row.get("clip"), str)}
     rows = []
     for known in reference["evaluation"]["per_clip"]:
         names = _names(known)
@@ -111,8 +111,8 @@ def _names(row: ClipRow) -> list[str]:
 
 
 def _check(score: Path, row: Mapping[str, Any], known: ClipRow) -> None:
-    if row["frames"] != known["frames"]:
-        problem = f"clip {row['clip']!r} has {row['frames']} frames, but the protocol's has {known['frames']}"
+    if row.get("frames") != known["frames"]:
+        problem = f"clip {row['clip']!r} has {row.get('frames')} frames, but the protocol's has {known['frames']}"
         raise FileError(score, problem, "write one frame for each frame of the protocol's clip")
     found, expected = row.get(f"{_REFERENCE}/l1"), cast(Mapping[str, Any], known)["l1"]
     if found is None:

@@ -218,7 +218,9 @@ def _check_results_differ(jobs: Sequence[Job]) -> None:
     for job in jobs:
         recipe = recipes.setdefault(job.result(Path(), ""), job.entry.recipe)
         if recipe != job.entry.recipe:
-            raise OptionError(f"{recipe} and {job.entry.recipe} would replace each other's results; rename one")
+            raise OptionError(
+                f"{recipe} and {job.entry.recipe} would replace each other's results; rename one, or run one at a time"
+            )
 
 
 def share(jobs: Sequence[Job], part: int, parts: int) -> list[Job]:
@@ -273,7 +275,7 @@ def _from_recipe(path: Path, weights: dict[str, Path]) -> Entry:
         ) from error
     try:
         method = find_method(content["model"]["class_path"])
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError):
         raise ZooError(f"{path}: names no method; write `model: {{class_path: package.ClassName}}`") from None
     own = {found: name for name, found in discover().items()}
     name = own.get(method) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", method.__name__).lower()

@@ -333,7 +333,7 @@ def live_bytes():
 
 class TestSound:
     def test_frames_that_leave_their_time_are_told_of(self, folder, tmp_path, capsys):
-        """The frame of second 1.0 is the eleventh: at the mean of 20 a second it is shown half a second too early."""
+        """The frame of second 1.0 is the eleventh: at an even 20 a second it is shown half a second too early."""
         for driving, told in ((folder / "driving.mp4", False), (write_uneven_clip(tmp_path / "uneven.mp4"), True)):
             files = {"source": folder / "portrait.png", "driving": driving, "output": tmp_path / "out.mp4"}
             animate(folder / "weights.safetensors", device="cpu", **files)

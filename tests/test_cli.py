@@ -45,15 +45,26 @@ def test_memory_that_runs_out_gets_one_line(tmp_path):
     Image.new("RGB", (128, 64)).save(tmp_path / "strip.png")
     files = ["--source", tmp_path / "strip.png", "--driving", tmp_path / "strip.png", "--output", tmp_path / "out.mp4"]
     weights = "first_order_motion_model/synthetic-64"
-    with pytest.raises(SystemExit, match=r"^zoo animate: memory ran out .*; take a smaller --size"):
+    with pytest.raises(SystemExit, match=r"^zoo animate: memory ran out .*; smaller pictures need less: --size"):
         main(["animate", "--weights", weights, "--size", "10000000", *map(str, files)])
     assert not (tmp_path / "out.mp4").exists()
 
 
 @pytest.mark.parametrize("value", ["true", "True", "FALSE"])
 def test_a_switch_takes_a_truth_value_as_yaml_and_python_spell_it(value):
-    assert spell_out(["a.mp4", "--pose", value], prepare) == ["--videos", "a.mp4", "--pose", value]
+    assert spell_out(["a.mp4", "--pose", value], prepare) == ["--videos=a.mp4", "--pose", value]
     assert spell_out(["--best-frame", value], animate) == ["--best_frame", value]
+
+
+def test_videos_may_stand_before_between_and_behind_switches():
+    expected = ['--videos=["a.mp4", "b.mp4"]', "--pose=true", "--iuv=true"]
+    for words in ("a.mp4 b.mp4 --pose --iuv", "a.mp4 --pose b.mp4 --iuv", "--pose a.mp4 --iuv b.mp4"):
+        assert spell_out(words.split(), prepare) == expected
+
+
+def test_no_crop_may_be_asked_for():
+    assert spell_out(["--crop", "null", "-h"], animate) == ["--crop", "null", "-h"]
+    assert spell_out(["--crop", "1", "2", "30", "40", "-h"], animate) == ["--crop=[1, 2, 30, 40]", "-h"]
 
 
 def test_a_name_that_is_not_utf8_is_printed_as_it_is(tmp_path):

@@ -108,7 +108,7 @@ def test_a_face_and_hands_that_are_missing_throughout_are_named_as_such(tmp_path
     prepare(str(tmp_path / "a.mp4"), pose=True, estimator=back_end, skeleton="body_23_whole", overlay=None)
     printed = capsys.readouterr().out
     assert "missing joints: face, left_hand, right_hand, " in printed
-    assert "`--estimator rtmlib` (`pip install rtmlib onnxruntime`) finds faces and hands" in printed
+    assert "; only rtmlib (`--estimator rtmlib`) finds faces and hands" in printed
     assert "left_thumb" not in printed
 
 

@@ -153,7 +153,7 @@ def _tell_of_lag(clip: VideoInfo) -> None:
     if lag > _NOTICEABLE:
         rate = f"{float(clip.fps):.3g}"
         print(
-            f"{clip.path}: frames come at a changing rate, and are shown at their mean, {rate} a second: up to "
+            f"{clip.path}: frames come at a changing rate, and are shown at an even {rate} a second: up to "
             f"{lag:.1f} s from their time; `ffmpeg -i {clip.path.name} -r {rate} steady.mp4` makes a steady clip"
         )
 

@@ -43,7 +43,7 @@ Every command explains itself: zoo COMMAND --help
 First steps: zoo fit --config configs/first_order_motion_model/tiny.yaml
 """
 
-_SMALLER = "take a smaller --size; in training a smaller --data.size or --data.batch_size"
+_SMALLER = "smaller pictures need less: --size of animate, in training --data.size, or --data.batch_size"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -106,29 +106,35 @@ def _run_function(command: str, arguments: list[str]) -> None:
 def spell_out(arguments: Sequence[str], function: Callable[..., Any]) -> list[str]:
     """Options as jsonargparse takes them: ``--best-frame`` becomes ``--best_frame=true``, ``--source a b`` a list.
 
-    Where the function's first parameter takes a list, it may go without its name.
+    Where the function's first parameter takes a list, its values may stand anywhere without its name.
     """
     kinds = {name: parameter.annotation for name, parameter in inspect.signature(function).parameters.items()}
     first = next(iter(kinds))
     takes_words = any(get_origin(kind) is list for kind in get_args(kinds[first]))
     spelled, rest = [], list(arguments)
-    if takes_words and rest and not rest[0].startswith("-"):
-        rest.insert(0, f"--{first}")  # `zoo prepare a.mp4 b.mp4 --pose`
+    bare = _words(rest) if takes_words else []  # `zoo prepare a.mp4 b.mp4 --pose`
+    del rest[: len(bare)]
     while rest:
         option, equals, value = rest.pop(0).partition("=")
         if option.startswith("--"):
             option = "--" + option[2:].replace("-", "_")
             kind = kinds.get(option[2:])
-            words = list(takewhile(lambda argument: not argument.startswith("--"), rest))
+            words = _words(rest)
             if not equals and kind is bool and not _is_truth_value(words):
                 equals, value = "=", "true"
-                if takes_words and words:
-                    rest.insert(0, f"--{first}")  # `zoo prepare --pose a.mp4 b.mp4`
+                if takes_words:  # `zoo prepare --pose a.mp4 b.mp4`
+                    bare += words
+                    del rest[: len(words)]
             elif not equals and (several := _as_list(words, kind)):
                 equals, value = "=", several
                 del rest[: len(words)]
         spelled.append(option + equals + value)
-    return spelled
+    return [f"--{first}={bare[0] if len(bare) == 1 else json.dumps(bare)}", *spelled] if bare else spelled
+
+
+def _words(arguments: Sequence[str]) -> list[str]:
+    """What comes before the next option."""
+    return list(takewhile(lambda argument: not argument.startswith("--") and argument != "-h", arguments))
 
 
 def _is_truth_value(words: Sequence[str]) -> bool:
@@ -141,6 +147,6 @@ def _as_list(words: Sequence[str], annotation: Any) -> str | None:
     for kind in (annotation, *get_args(annotation)):
         if get_origin(kind) is list and len(words) > 1:
             return json.dumps(words)
-        if get_origin(kind) is tuple and words and not words[0].startswith("["):
+        if get_origin(kind) is tuple and words and words[0] != "null" and not words[0].startswith("["):
             return f"[{', '.join(words)}]" if int in get_args(kind) else json.dumps(words)
     return None

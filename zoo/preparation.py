@@ -297,5 +297,5 @@ def _report(raw: Tensor, skeleton: Skeleton) -> str:
     single = rates.keys() - {joint for joints in absent.values() for joint in joints}
     told = sorted((joint for joint in single if rates[joint] > _TOLD_MISSING), key=lambda joint: (-rates[joint], joint))
     missing = ", ".join([*absent, *(f"{joint} {rates[joint]:.0%}" for joint in told)]) or "none"
-    remedy = "; `--estimator rtmlib` (`pip install rtmlib onnxruntime`) finds faces and hands" if absent else ""
+    remedy = "; only rtmlib (`--estimator rtmlib`) finds faces and hands" if absent else ""
     return f"{len(raw)} frames, {empty} without anybody; missing joints: {missing}{remedy}"

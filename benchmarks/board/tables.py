@@ -377,9 +377,16 @@ def _machine(result: Result) -> str:
     machine = result["machine"]
     if machine.get("device", "cpu") != "cpu":
         return str(machine["device"])
-    cores, threads = machine.get("cpus", "?"), machine.get("threads")
-    used = f"{cores} cores" if threads in (None, cores) else f"{threads} of {cores} cores"
-    return f"{machine.get('processor') or 'CPU'}, {used}"
+    return f"{machine.get('processor') or 'CPU'}, {machine.get('cpus', '?')} cores"
+
+
+def _cores(results: Sequence[Result]) -> str | None:
+    """How many cores computed, where they weren't all; of each seed, as nothing that is measured depends on it."""
+    machines = [result["machine"] for result in results if result["machine"].get("device", "cpu") == "cpu"]
+    used = {str(machine["threads"]) for machine in machines if "threads" in machine}
+    if not used or all(machine.get("threads") == machine.get("cpus") for machine in machines):
+        return None
+    return f"computed on {' or '.join(sorted(used))}"
 
 
 def _entry(results: Sequence[Result], columns: Sequence[Column]) -> Entry:
@@ -430,7 +437,7 @@ def _made_by(results: Sequence[Result]) -> str:
         minutes = statistics.fmean(training["seconds"] for training in trainings) / 60
         steps = " or ".join(sorted({budget.partition(",")[0] for budget in budgets}))  # and in which precision
         budgets = [f"{steps}, {minutes:.1f} minutes a seed"]
-    return " · ".join(part for part in (method["recipe"], *budgets, _machine(results[0])) if part)
+    return " · ".join(part for part in (method["recipe"], *budgets, _machine(results[0]), _cores(results)) if part)
 
 
 def _run(result: Result, columns: Sequence[Column]) -> Run:

@@ -246,8 +246,12 @@ def test_rows_say_how_many_cores_computed():
     one = made_up("dwnet")
     one["machine"]["threads"] = 1
     words = {entry.method: entry.made_by for entry in build_board([one, made_up("other")]).entries}
-    assert words["dwnet"].endswith("Processor, 1 of 2 cores")
+    assert words["dwnet"].endswith("Processor, 2 cores · computed on 1")
     assert words["other"].endswith("Processor, 2 cores")
+    seeds = [made_up("dwnet", seed=seed) for seed in (0, 1)]
+    seeds[1]["machine"]["threads"] = 1
+    (row,) = build_board(seeds).entries
+    assert row.made_by.endswith("Processor, 2 cores · computed on 1 or 2")
 
 
 def test_runs_on_two_machines_are_two_rows():

@@ -347,10 +347,19 @@ def test_an_entry_that_is_none_is_made_anew(tmp_path, entry):
 
 
 def test_clips_that_would_share_their_poses_are_named(tmp_path):
-    write_clips(tmp_path, ["a.png", "a.gif"])
+    write_clips(tmp_path, ["a.jpg", "a.png"])
     assert FolderSource(tmp_path).clips("train")  # without poses nothing is shared
-    with pytest.raises(DataError, match=r"a\.(png|gif): would share its poses and maps with a\.(gif|png); rename"):
+    write_pose(tmp_path / "a_pose.npz", np.full((6, 18, 3), 4.0))
+    with pytest.raises(DataError, match=r"a\.png: would share its poses and maps with a\.jpg; rename"):
         FolderSource(tmp_path, required=("pose",))
+
+
+def test_a_thumbnail_beside_a_clip_costs_itself_only(tmp_path):
+    write_clips(tmp_path, ["a.png"])
+    write_strip(tmp_path / "a.jpg", numbered_frames(1, 1, 8))
+    write_pose(tmp_path / "a_pose.npz", np.full((6, 18, 3), 4.0))
+    source = FolderSource(tmp_path, required=("pose",))
+    assert {clip.name.partition("[")[0] for clip in source.clips("train")} == {"a.png"}
 
 
 def test_a_name_that_is_not_utf8_is_a_name(tmp_path):

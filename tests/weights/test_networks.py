@@ -140,13 +140,14 @@ def test_status_knows_what_is_here(
     assert all(f" {name} " in output for name in find_reference_weights())  # whole, to be copied
 
 
-def test_a_file_that_was_cut_off_counts_as_missing(empty_cache: Path) -> None:
-    file = networks._save("i3d", {"features.0.bias": torch.zeros(200)}, "a test", "BSD", "ab12")
-    assert networks.path("i3d") == file
+@pytest.mark.parametrize(("name", "command"), [("i3d", "fvd"), ("vgg16", "vgg16")])
+def test_a_file_that_was_cut_off_counts_as_missing(empty_cache: Path, name: str, command: str) -> None:
+    file = networks._save(name, {"features.0.bias": torch.zeros(200)}, "a test", "BSD", "ab12")
+    assert networks.path(name) == file
     file.write_bytes(file.read_bytes()[:-1])
     assert not any(row.present for row in networks.status())
-    with pytest.raises(networks.MissingWeightsError, match="is damaged; run `zoo weights install fvd`"):
-        networks.load("i3d")
+    with pytest.raises(networks.MissingWeightsError, match=f"is damaged; run `zoo weights install {command}`"):
+        networks.path(name)
 
 
 def test_a_file_that_is_not_the_published_one_is_refused(empty_cache: Path, tmp_path: Path) -> None:

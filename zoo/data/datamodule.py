@@ -121,9 +121,9 @@ class VideoDataModule(LightningDataModule):
         seed: int = 0,
         strict: bool = False,
     ) -> None:
+        _check_numbers(dict(locals()))
         super().__init__()
         self.save_hyperparameters(logger=False)  # for checkpoints and results: what a number was measured on
-        _check_numbers(self.hparams)
         if pose_window and "pose" not in conditions:
             raise OptionError("`pose_window` needs poses: the method has to declare the condition 'pose'")
         if later_motion is not None and not 0 < later_motion < 1:
@@ -485,7 +485,7 @@ def _check_numbers(options: Mapping[str, Any]) -> None:
         if options[name] is not None and options[name] < least:
             raise OptionError(f"`{name}` is {options[name]}; it is {least} or more")
     sides = options["size"] if isinstance(options["size"], tuple | list) else [options["size"]]
-    if min(sides) < 1:
+    if not sides or min(sides) < 1:
         raise OptionError(f"`size` is {options['size']}; pictures have one pixel or more")
     if options["fps"] is not None and not options["fps"] > 0:
         raise OptionError(f"`fps` is {options['fps']:g}; leave it out, or give frames per second")

@@ -79,10 +79,10 @@ class FolderSource:
         if not self.folder.is_dir():
             raise DataError(folder, "is not a folder", obtaining(folder))
         candidates = self._candidates(split_list)
-        if required:
-            check_own_sidecars(dict.fromkeys(found.path for found in candidates))
         known = VideoIndex(self.folder).look_up(list(dict.fromkeys(found.path for found in candidates)), threads)
         found = [(candidate, clip) for candidate in candidates if (clip := self._usable(candidate, known))]
+        if required:
+            check_own_sidecars(candidate.path for candidate, _ in found)
         if not found:
             reasons = (
                 f"no clip of {len(self._dropped)} can be used ({self._dropped[0]})" if self._dropped else "is empty"

@@ -61,7 +61,8 @@ def save_weights(module: Publishable, path: str | Path, half: bool = False, **me
     header = {
         "method": f"{type(module).__module__}.{type(module).__qualname__}",
         "arguments": json.dumps(_constructor_arguments(module.hparams)),
-        **metadata,
+        # Names of data that aren't UTF-8 are escaped.
+        **{key: value.encode("utf-8", "backslashreplace").decode() for key, value in metadata.items()},
     }
     with written_whole(path) as temporary:
         temporary.write_bytes(save(tensors, header))  # `save_file` would hide it from other users
@@ -304,6 +305,8 @@ def _read_pickle(path: Path) -> dict[str, Any]:
             "holds more than tensors in plain containers, so that reading it could run foreign code",
             "convert it to safetensors in the environment that wrote it",
         ) from error
+    except (OSError, MemoryError):  # of the machine, not of the file
+        raise
     except Exception as error:  # whatever torch's reader trips over in a file that is none, such as a page of HTML
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise WeightsError(path, f"is no checkpoint ({reason})", "fetch it again") from error

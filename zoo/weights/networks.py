@@ -335,7 +335,7 @@ def _check_hash(content: bytes, expected: str, what: str) -> None:
 
 
 def _install_torchvision(name: str, file: Path | None) -> Path:
-    if _file(name).is_file():
+    if _is_whole(_file(name)):
         print(f"{name} is already at {_file(name)}")
         return _file(name)
     network = _TORCHVISION[name]
