@@ -251,7 +251,7 @@ class PredictionWriter(BasePredictionWriter):
         Raises:
             FileError: Two clips are called alike.
         """
-        data = getattr(trainer, "datamodule", None)
+        data = trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(data, VideoDataModule):
             check_clip_names(
                 {"clip": driving.name, "source": source.name, "source_frame": frame}
