@@ -219,7 +219,7 @@ def _check_results_differ(jobs: Sequence[Job]) -> None:
         recipe = recipes.setdefault(job.result(Path(), ""), job.entry.recipe)
         if recipe != job.entry.recipe:
             raise OptionError(
-                f"{recipe} and {job.entry.recipe} would replace each other's results; rename one, or run one at a time"
+                f"{recipe} and {job.entry.recipe} have results of one name; rename one, or give each an --output"
             )
 
 

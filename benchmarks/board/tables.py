@@ -380,13 +380,13 @@ def _machine(result: Result) -> str:
     return f"{machine.get('processor') or 'CPU'}, {machine.get('cpus', '?')} cores"
 
 
-def _cores(results: Sequence[Result]) -> str | None:
-    """How many cores computed, where they weren't all; of each seed, as nothing that is measured depends on it."""
+def _threads(results: Sequence[Result]) -> str | None:
+    """On how many threads a processor computed, where not on as many as it has cores; seeds may differ."""
     machines = [result["machine"] for result in results if result["machine"].get("device", "cpu") == "cpu"]
-    used = {str(machine["threads"]) for machine in machines if "threads" in machine}
-    if not used or all(machine.get("threads") == machine.get("cpus") for machine in machines):
+    used = {machine["threads"] for machine in machines if "threads" in machine}
+    if used <= {machine.get("cpus") for machine in machines}:
         return None
-    return f"computed on {' or '.join(sorted(used))}"
+    return f"{' or '.join(map(str, sorted(used)))} thread{'s' if max(used) > 1 else ''}"
 
 
 def _entry(results: Sequence[Result], columns: Sequence[Column]) -> Entry:
@@ -437,7 +437,7 @@ def _made_by(results: Sequence[Result]) -> str:
         minutes = statistics.fmean(training["seconds"] for training in trainings) / 60
         steps = " or ".join(sorted({budget.partition(",")[0] for budget in budgets}))  # and in which precision
         budgets = [f"{steps}, {minutes:.1f} minutes a seed"]
-    return " · ".join(part for part in (method["recipe"], *budgets, _machine(results[0]), _cores(results)) if part)
+    return " · ".join(part for part in (method["recipe"], *budgets, _machine(results[0]), _threads(results)) if part)
 
 
 def _run(result: Result, columns: Sequence[Column]) -> Run:

@@ -131,7 +131,7 @@ def test_recipes_whose_results_would_replace_one_another_are_refused(suite, tmp_
     for recipe in recipes:
         recipe.parent.mkdir()
         recipe.write_text("model:\n  class_path: zoo.baselines.CopySource\n")
-    with pytest.raises(ZooError, match=r"one/mine\.yaml and .*other/mine\.yaml would replace each other's results"):
+    with pytest.raises(ZooError, match=r"one/mine\.yaml and .*other/mine\.yaml have results of one name"):
         find_jobs(suite, [str(recipe) for recipe in recipes])
 
 

@@ -242,16 +242,16 @@ def test_speed_of_processors_and_of_different_machines_is_not_ranked(board):
     assert column(two, "parameters").is_ranked
 
 
-def test_rows_say_how_many_cores_computed():
+def test_rows_say_on_how_many_threads_they_were_computed():
     one = made_up("dwnet")
     one["machine"]["threads"] = 1
     words = {entry.method: entry.made_by for entry in build_board([one, made_up("other")]).entries}
-    assert words["dwnet"].endswith("Processor, 2 cores · computed on 1")
+    assert words["dwnet"].endswith("Processor, 2 cores · 1 thread")
     assert words["other"].endswith("Processor, 2 cores")
     seeds = [made_up("dwnet", seed=seed) for seed in (0, 1)]
     seeds[1]["machine"]["threads"] = 1
     (row,) = build_board(seeds).entries
-    assert row.made_by.endswith("Processor, 2 cores · computed on 1 or 2")
+    assert row.made_by.endswith("Processor, 2 cores · 1 or 2 threads")
 
 
 def test_runs_on_two_machines_are_two_rows():

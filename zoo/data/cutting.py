@@ -80,18 +80,8 @@ def cut_clips(
     Clips that are there already are skipped, so an interrupted run is taken up by the same command. A raw video that
     is missing or damaged costs its own clips only; such videos are listed at the end. Resizing is antialiased.
 
-    Args:
-        videos: Folder of the raw videos, named by their `video_id`.
-        output: Folder for the clips; train/ and test/ are made as the list divides them.
-        metadata: Csv list of the clips with the columns video_id, start, end, bbox (left-top-right-bottom), and where
-            known fps, width, height, partition, person_id. Without one each video becomes a clip, whole, in the
-            sub-folder where it lies.
-        size: Height and width of the clips, pixels.
-        fit: What becomes of a box or frame that is no square: `crop` keeps the largest centred square, `pad` adds
-            black, `stretch` changes the aspect.
-        format: `png` makes a folder of pictures per clip, without loss; `mp4` (H.264) takes far less room and keeps
-            the frame rate.
-        workers: Videos that are worked on at the same time.
+    The options are those of :func:`zoo.preparation.prepare`; `videos` is the folder of the raw videos, which are named
+    by their `video_id`.
 
     Raises:
         OptionError: A number is too small.
