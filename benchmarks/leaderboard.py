@@ -192,8 +192,21 @@ def films_to_show(boards: Sequence[Board], videos: Path | None, real_clips: bool
 
 
 def markdown(boards: Sequence[Board], further: Sequence[str] = ()) -> str:
-    """The text of ``LEADERBOARD.md``: a section for each table, then further ones."""
-    return "\n".join([_INTRODUCTION, *(_section(board) for board in boards), *further])
+    """The text of ``LEADERBOARD.md``: what was measured, a section for each table, then further ones."""
+    return "\n".join([_INTRODUCTION, coverage(boards), *(_section(board) for board in boards), *further])
+
+
+def coverage(boards: Sequence[Board]) -> str:
+    """A section that says how many seeds of each method stand in each table, so that gaps are seen."""
+    rows = [entry for board in boards for entry in board.entries if entry.kind != "baseline"]
+    titles = sorted({entry.title for entry in rows})
+    lines = [["protocol", *map(_escaped, titles)], ["---", *("---:" for _ in titles)]]
+    for board in boards:
+        seeds = [[len(entry.runs) for entry in board.entries if entry.title == title] for title in titles]
+        lines.append([f"`{board.name}`", *(str(max(found, default="–")) for found in seeds)])
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    explained = "Training seeds of the recipe that has most of them there; –: none was run, or the method doesn't fit."
+    return f"## What was measured\n\n{explained}\n\n{table}\n"
 
 
 def _current(folder: Path, expected: str) -> tuple[list[Result], list[str]]:

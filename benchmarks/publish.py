@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from benchmarks.jobs import DEFAULT_PRECISION
 from benchmarks.schema import Result, read_result
 from zoo.base import AnimationModule
 from zoo.errors import FileError
@@ -78,7 +79,10 @@ def command(result: Result) -> str:
     method = result["method"]
     folder = str(method["class"]).removeprefix("zoo.methods.").partition(".")[0]
     recipe = f"configs/{folder}/{method['recipe']}.yaml"
-    return f"python -m benchmarks run {result['protocol']['name']} --methods {recipe} --seeds {result['seed']}"
+    words = f"python -m benchmarks run {result['protocol']['name']} --methods {recipe} --seeds {result['seed']}"
+    config = result["training"]["config"] if result["training"] else {"trainer": {}}
+    precision = config["trainer"].get("precision", DEFAULT_PRECISION)
+    return words if precision == DEFAULT_PRECISION else f"{words} --precision {precision}"
 
 
 def scores(result: Result) -> str:

@@ -8,12 +8,14 @@ from torch import Tensor
 
 import zoo
 from benchmarks.evaluation import batches
-from benchmarks.schema import ClipRow, Result
+from benchmarks.metadata import RESULTS
+from benchmarks.schema import ClipRow, Result, read_result
 from zoo.base import AnimationModule
 from zoo.batch import Batch
 from zoo.data import VideoDataModule
 from zoo.errors import OptionError
 from zoo.measurement import describe
+from zoo.weights.checkpoint import read_metadata
 from zoo.weights.reference import find_reference_weights
 
 _KEY = ("clip", "source", "source_frame")
@@ -48,14 +50,20 @@ def replay(result: Result, rows: Sequence[ClipRow]) -> Iterator[Replay]:
         One for each row, in the protocol's order.
 
     Raises:
-        OptionError: No weights for it come with the zoo, or its clips aren't generated.
+        OptionError: No weights of its training come with the zoo, or its clips aren't generated.
     """
     name = f"{result['method']['name']}/{result['method']['recipe']}"
     data = result["data"]
     if data is None or data["path"] != "synthetic":
         raise OptionError(f"clips of {result['protocol']['name']} aren't generated, so they can't be shown from here")
-    if name not in find_reference_weights():
+    files = find_reference_weights()
+    if name not in files:
         raise OptionError(f"no weights {name} come with the zoo; `python -m benchmarks publish` makes them")
+    made = RESULTS / read_metadata(files[name])["result"]
+    if read_result(made)["weights"] != result["weights"]:
+        raise OptionError(
+            f"the weights {name} that come with the zoo are of another training; show {made.parent.name}/{made.name}"
+        )
     method = zoo.load(name)
     wanted = {tuple(row[key] for key in _KEY): row for row in rows}  # type: ignore[literal-required]
     options = data | {

@@ -43,7 +43,7 @@ class Cell:
         high: The same.
         spread: Standard deviation over the seeds; None for a single one.
         note: What has to stand beside it, such as the number of clips behind FVD.
-        is_best: Of its column, among methods that are ranked.
+        is_best: Of its column, among the methods that are ranked, of which there are others.
         difference: Minus the best of its column, clip by clip; None in the best itself and where clips can't be paired.
         seeds_differ: Whether every seed is better than every seed of the best, or every one worse.
         is_partial: Clips are missing for which other rows of the column have a value; then it isn't ranked there.
@@ -229,7 +229,8 @@ def build_board(results: Sequence[Result], published: Iterable[Published] = (), 
     titles = {entry.method: entry.title for entry in entries}
     preferred = [column for key in ORDER_BY for column in columns if column.key == key]
     order = next((column for column in (*preferred, *columns) if column.is_ranked), columns[0])
-    compared = [_compare(entry, columns, best) for entry in entries]
+    rivals = Counter(column.key for column in columns for entry in entries if entry.is_ranked_in(column))
+    compared = [_compare(entry, columns, best, rivals) for entry in entries]
     return Board(
         **results[0]["protocol"],
         columns=columns,
@@ -553,15 +554,18 @@ def _place(entry: Entry, column: Column) -> tuple[bool, float, str]:
     return False, -cell.value if column.higher_is_better else cell.value, entry.title
 
 
-def _compare(entry: Entry, columns: Sequence[Column], best: Mapping[str, Entry]) -> Entry:
-    """The row with what is known about each figure in relation to the best of its column."""
+def _compare(entry: Entry, columns: Sequence[Column], best: Mapping[str, Entry], rivals: Mapping[str, int]) -> Entry:
+    """The row with what is known about each figure in relation to the best of its column.
+
+    Who is ranked there alone, of one of ``rivals``, isn't called the best.
+    """
     cells = dict(entry.cells)
     for column in columns:
         if column.key not in best:
             continue
         is_ranked = entry.is_ranked_in(column)
         if is_ranked and cells[column.key].value == best[column.key].cells[column.key].value:
-            cells[column.key] = replace(cells[column.key], is_best=True)
+            cells[column.key] = replace(cells[column.key], is_best=rivals[column.key] > 1)
             continue
         ours, theirs = (_mean_rows(row.results, column.key) for row in (entry, best[column.key]))
         if difference := compare_rows(ours, theirs, column.key):

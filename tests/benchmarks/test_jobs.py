@@ -10,6 +10,7 @@ from benchmarks.jobs import Entry, find_jobs, groups, share
 from benchmarks.measures import build_measures
 from benchmarks.metadata import RESULTS
 from benchmarks.protocol import Suite, find_suite, read_protocol
+from benchmarks.run import is_same_training
 from benchmarks.schema import read_result
 from zoo.baselines import BASELINES
 from zoo.errors import ZooError
@@ -155,14 +156,24 @@ def test_every_method_that_an_error_offers_can_be_run(suite):
     assert {job.entry.name for job in find_jobs(suite, offered)[0]} == set(offered)
 
 
-@pytest.mark.parametrize("made_by", ["DeepSpatialAnimation--synthetic-64-animation", "dwnet--synthetic-64"])
+@pytest.mark.parametrize(
+    "made_by",
+    [
+        "synthetic-64-reconstruction/DeepSpatialAnimation--synthetic-64-animation",
+        "synthetic-64-reconstruction/dwnet--synthetic-64",
+        "actions-64-reconstruction/pose_attentive_reassembling--synthetic-64",  # in bfloat16, which its recipe isn't
+    ],
+)
 def test_the_command_of_published_weights_makes_their_result_again(made_by, monkeypatch):
     monkeypatch.chdir(recipes_folder().parent)
-    (path,) = RESULTS.glob(f"synthetic-64-reconstruction/{made_by}-seed1--*.json")
-    options = parser().parse_args(publish.command(read_result(path)).split()[3:])
-    (job,), _ = find_jobs(find_suite(options.suite), options.methods, options.seeds)
+    (path,) = RESULTS.glob(f"{made_by}-seed1--*.json")
+    result = read_result(path)
+    options = parser().parse_args(publish.command(result).split()[3:])
+    (job,), _ = find_jobs(find_suite(options.suite), options.methods, options.seeds, precision=options.precision)
     assert path.name.startswith(f"{job.entry.name}--{job.variant}--")
     assert path.parent.name == job.protocol.name
+    assert is_same_training(result["training"]["config"], job)
+    assert job.training()["trainer"].get("precision") == result["training"]["config"]["trainer"].get("precision")
 
 
 @pytest.mark.parametrize(

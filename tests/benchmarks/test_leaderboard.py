@@ -5,6 +5,7 @@ import re
 import shutil
 import statistics
 import subprocess
+from dataclasses import replace
 from fractions import Fraction
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,7 +22,16 @@ from benchmarks.board.page import find_films, page, scatter, table, training_cur
 from benchmarks.board.places import pages_below
 from benchmarks.board.published import PUBLISHED, read_published
 from benchmarks.board.tables import build_board
-from benchmarks.leaderboard import MARKDOWN, PAGE, markdown, read_boards, render, with_overviews, with_published
+from benchmarks.leaderboard import (
+    MARKDOWN,
+    PAGE,
+    coverage,
+    markdown,
+    read_boards,
+    render,
+    with_overviews,
+    with_published,
+)
 from benchmarks.metadata import RESULTS
 from benchmarks.protocol import generated
 from benchmarks.schema import ResultError, validate
@@ -94,6 +104,15 @@ def test_the_best_is_a_complete_method_and_no_baseline(board):
         assert board.best[key] == best.title
 
 
+def test_a_method_alone_is_not_called_the_best_but_baselines_are_compared_with_it():
+    results = [made_up("dwnet"), made_up("copy_source", kind="baseline", quality=2.0)]
+    alone = build_board(results)
+    assert not any(cell.is_best for row in alone.entries for cell in row.cells.values())
+    assert entry(alone, "copy_source").cells["l1"].is_real
+    two = build_board([*results, made_up("other", quality=1.5)])
+    assert entry(two, "dwnet").cells["l1"].is_best
+
+
 def test_differences_are_those_of_the_paired_comparison(board):
     (best,) = [e for e in board.entries if e.cells["l1"].is_best]
     other = entry(board, "deep_spatial_transformation")
@@ -163,7 +182,8 @@ def with_totals(result, key):
 
 def test_a_figure_without_clips_that_others_have_is_not_ranked():
     """Such as the distance of keypoints, of a method in whose worst clip nobody finds any."""
-    results = [made_up("dwnet"), made_up("other", quality=1.2), made_up("oracle", kind="baseline", quality=0.1)]
+    results = [made_up("dwnet"), made_up("other", quality=1.2), made_up("worst", quality=1.5)]
+    results.append(made_up("oracle", kind="baseline", quality=0.1))
     for row in results[0]["evaluation"]["per_clip"][-3:]:
         row["l1"] = None
     partial = build_board([with_totals(results[0], "l1"), *results[1:]])
@@ -360,6 +380,17 @@ def test_tables_of_most_methods_come_first():
     assert rows[0] > rows[-1]
 
 
+def test_what_was_measured_is_counted_in_seeds(board):
+    other = replace(build_board([made_up("dwnet"), made_up("copy_source", kind="baseline")]), name="other")
+    rows = [line.strip("| ").split(" | ") for line in coverage([board, other]).splitlines() if line.startswith("|")]
+    counted = dict(zip(rows[0], zip(*rows[2:], strict=True), strict=True))
+    assert counted["protocol"] == (f"`{PROTOCOL}`", "`other`")
+    assert counted[entry(board, "dwnet").title] == ("3", "1")
+    assert counted[entry(board, "deep_spatial_transformation").title] == ("1", "–")
+    assert len(counted) == 1 + 4  # four methods, no baselines
+    assert coverage([board, other]) in markdown([board, other])
+
+
 def test_the_committed_tables_are_what_the_committed_results_say():
     boards, _ = read_boards(RESULTS)
     remedy = "run `python -m benchmarks render`"
@@ -383,8 +414,10 @@ def test_markdown_is_safe_from_what_errors_say():
     result["method"]["title"] = "A|B"
     text = markdown([build_board([result])])
     assert "a \\| b c" in text
-    rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+    tables = [block.split("\n") for block in text.split("\n\n") if block.startswith("|")]
+    assert len(tables) == 2
+    for rows in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows if row}) == 1
     assert "<script>" not in page([build_board([result])]).replace("<script>\n", "", 1)
 
 

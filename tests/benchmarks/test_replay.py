@@ -1,5 +1,3 @@
-import json
-
 import pytest
 
 from benchmarks.illustrate import illustrate
@@ -8,14 +6,17 @@ from benchmarks.replay import replay
 from benchmarks.schema import read_result
 from zoo.errors import OptionError
 from zoo.video import read_image
+from zoo.weights.checkpoint import read_metadata
 from zoo.weights.reference import find_reference_weights
 
 PUBLISHED = [
     path
-    for name in find_reference_weights()
-    for path in sorted(RESULTS.glob(f"*/{name.replace('/', '--')}-seed0--*.json"))
-    if json.loads(path.read_text("utf-8"))["data"]["path"] == "synthetic"
+    for name, weights in find_reference_weights().items()
+    for made in [read_result(RESULTS / read_metadata(weights)["result"])]
+    for path in sorted(RESULTS.glob(f"synthetic-*/{name.replace('/', '--')}-seed{made['seed']}--*.json"))
+    if read_result(path)["weights"] == made["weights"]
 ]
+"""Results of the trainings whose weights come with the zoo; protocols that differ in their tests share a training."""
 
 
 @pytest.mark.slow
@@ -46,6 +47,18 @@ def test_a_result_whose_clips_all_failed_has_no_pictures(tmp_path):
     failed = [{"clip": row["clip"], "error": "out of memory"} for row in result["evaluation"]["per_clip"]]
     with pytest.raises(OptionError, match="no clip of this result has a value of lpips_alex"):
         illustrate(result | {"evaluation": result["evaluation"] | {"per_clip": failed}}, tmp_path)
+
+
+def test_each_of_the_weights_has_results_to_show():
+    shown = {f"{path.parent.name}/{path.name}" for path in PUBLISHED}
+    assert {read_metadata(weights)["result"] for weights in find_reference_weights().values()} <= shown
+
+
+def test_a_result_of_another_training_is_refused():
+    result = read_result(PUBLISHED[0])
+    other = result | {"weights": result["weights"] | {"sha256": "0" * 64}}
+    with pytest.raises(OptionError, match=f"are of another training; show .*/{PUBLISHED[0].name}"):
+        next(replay(other, other["evaluation"]["per_clip"][:1]))
 
 
 def test_real_clips_and_unpublished_methods_are_refused():
