@@ -1,7 +1,8 @@
 """The commands of README and method pages, run as they are written, in a folder that holds the files they name.
 
-Trainings are run for one step; recipes whose data can't be here are parsed, down to every option. Of benchmark runs the
-jobs are listed; commands that write into the package are parsed, and `make` says what it would do.
+Trainings are run for one step, also those of benchmark runs that name their methods; recipes whose data can't be here
+are parsed, down to every option. Of the other benchmark runs the jobs are listed; commands that write into the package
+are parsed, and `make` says what it would do.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ import yaml
 from torch import Tensor, nn
 
 import benchmarks.__main__
+from benchmarks.schema import read_result
 from zoo import methods
 from zoo.cli import main
 from zoo.data.synthetic import SyntheticPeople, export
@@ -175,8 +177,22 @@ def benchmark(words: list[str]) -> None:
     if words[0] in ("illustrate", "sweep"):  # write into the package; tests/benchmarks run them
         assert benchmarks.__main__.parser().parse_args(words).command
         return
-    # Whole runs take hours and have tests of their own: of many parts, the last one is empty.
-    benchmarks.__main__.main([*words, "--only", "999/999"] if words[0] == "run" else words)
+    if words[0] != "run":
+        benchmarks.__main__.main(words)
+    elif "--methods" in words:
+        run_one_step(words)
+    else:  # all methods take hours: of many parts, the last one is empty
+        benchmarks.__main__.main([*words, "--only", "999/999"])
+
+
+def run_one_step(words: list[str]) -> None:
+    """Trains a benchmark's methods for a step, and measures them on all clips."""
+    benchmarks.__main__.main([*words, "--steps", "1", "--output", "one_step/results", "--work", "one_step/work"])
+    results = [read_result(path) for path in Path("one_step/results").glob("*/*.json")]
+    assert sorted(result["method"]["name"] for result in results) == sorted(words[words.index("--methods") + 1 :])
+    for result in results:
+        assert result["evaluation"]["measured"] == result["evaluation"]["expected"] > 0
+        assert result["evaluation"]["skipped"] == {}
 
 
 def measure(words: list[str]) -> None:
