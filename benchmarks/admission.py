@@ -85,6 +85,8 @@ def _read(path: Path) -> dict[str, Any]:
     if missing or not isinstance(scored["machine"].get("device"), str):
         problem = f"has no {', '.join(missing) or 'machine.device'}"
         raise FileError(path, problem, "give a file that `zoo score` wrote")
+    if not all(isinstance(value, dict) for value in scored["sets"].values()):
+        raise FileError(path, "sets: a value stands there without its convention", "give a file that `zoo score` wrote")
     return scored
 
 

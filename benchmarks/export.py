@@ -10,7 +10,7 @@ from zoo.batch import truth
 from zoo.data import VideoDataModule
 from zoo.errors import FileError
 from zoo.framing import to_bytes
-from zoo.measurement import clip_name, describe, knows_truth
+from zoo.measurement import check_clip_names, clip_name, describe, knows_truth
 from zoo.video import write_image
 
 
@@ -29,11 +29,14 @@ def export(protocol: Protocol, output: Path, root: Path | None = None) -> list[s
         The clips' names.
 
     Raises:
-        FileError: The folder has something in it, the clips aren't there, or nobody knows their true frames.
+        FileError: The folder has something in it, the clips aren't there, two of them would be called alike, or nobody
+            knows their true frames.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise FileError(output, "is not an empty folder", "name a new one")
     data = VideoDataModule(strict=True, workers=0, seed=protocol.content["seed"], **protocol.data_options(root))
+    data.setup("test")
+    check_clip_names(data.test_pairs())
     names = []
     for batch in batches(data):
         if not knows_truth(batch, 0):

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from zoo.base import AnimationModule
 from zoo.batch import Batch
 from zoo.data import VideoDataModule
+from zoo.data.synthetic import SyntheticPeople
 from zoo.errors import FileError
 from zoo.evaluator import Evaluator, PredictionWriter, log_picture
 from zoo.measurement import check_clip_names
@@ -323,7 +324,8 @@ def test_clips_whose_videos_would_replace_one_another_are_named_before_any_is_wr
 
 
 def test_the_same_pair_twice_is_no_clash() -> None:
-    check_clip_names([{"clip": "a/b", "source": "c", "source_frame": 0}] * 2)
+    source, driving = SyntheticPeople(train_identities=1, clips_per_identity=2).clips("train")
+    check_clip_names([(source, 0, driving)] * 2)
 
 
 def _test_in_two_processes(rank: int, folder: Path) -> None:

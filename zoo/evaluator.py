@@ -253,10 +253,7 @@ class PredictionWriter(BasePredictionWriter):
         """
         data = trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(data, VideoDataModule):
-            check_clip_names(
-                {"clip": driving.name, "source": source.name, "source_frame": frame}
-                for source, frame, driving in data.test_pairs()
-            )
+            check_clip_names(data.test_pairs())
 
     def write_on_batch_end(
         self,

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from zoo.batch import Batch, truth
+from zoo.data.datamodule import Pair
 from zoo.errors import FileError, OptionError
 from zoo.metrics import ClipMetric
 from zoo.metrics.clip_metric import Need
@@ -146,17 +147,18 @@ def clip_name(row: Row) -> str:
     return name.replace("/", "_")
 
 
-def check_clip_names(rows: Iterable[Row]) -> None:
+def check_clip_names(pairs: Iterable[Pair]) -> None:
     """Complains about clips whose files would replace one another: ``a/b_c.mp4`` and ``a_b/c.mp4`` are called alike.
 
     Args:
-        rows: Of all clips, each with ``clip``, ``source`` and ``source_frame``. The same one may come twice.
+        pairs: Of all clips, as the data module's ``test_pairs`` gives them. The same one may come twice.
 
     Raises:
         FileError: Names two.
     """
     owners: dict[str, Row] = {}
-    for row in rows:
+    for source, frame, driving in pairs:
+        row: Row = {"clip": driving.name, "source": source.name, "source_frame": frame}
         name = clip_name(row)
         owner = owners.setdefault(name, row)
         if owner != row:

@@ -56,7 +56,7 @@ def test_their_row_stands_beside_ours_with_the_same_figures(whole):
     theirs, oracle = rows["Their Program"], rows[Oracle.title]
     assert theirs.kind == "external"
     assert (theirs.measured, theirs.expected) == (4, 4)
-    assert theirs.cells["l1"].is_best  # the only ranked row
+    assert board.best["l1"] == "Their Program"  # the only ranked row
     # The same codec with the same options, once in memory and once through files: the same pictures.
     assert theirs.cells["l1"].value == pytest.approx(oracle.cells["l1"].value, rel=1e-6)
     assert rows["Copy source"].cells["l1"].difference.clips == 4  # paired by the protocol's names of clips
@@ -89,6 +89,10 @@ def without_machine(content):
     content["machine"] = {}
 
 
+def set_by_hand(content):
+    content["sets"] = {"fvd": 3.0}
+
+
 def no_score(content):
     del content["per_clip"]
 
@@ -102,6 +106,7 @@ def no_score(content):
         (without_l1, r"spoilt.json: has no l1; run `zoo score` with l1"),
         (without_names, r"spoilt.json: has no clip '\S+--\S+' or '\S+'; score every clip of the protocol"),
         (without_machine, r"spoilt.json: has no machine.device; give a file that `zoo score` wrote"),
+        (set_by_hand, r"spoilt.json: sets: a value stands there without its convention; give a file that `zoo sc"),
         (no_score, r"spoilt.json: has no per_clip; give a file that `zoo score` wrote"),
     ],
 )
@@ -129,6 +134,16 @@ def test_what_admission_needs(whole, tmp_path):
 def test_clips_are_not_written_among_other_files(whole):
     with pytest.raises(FileError, match="is not an empty folder; name a new one"):
         export(read_protocol(whole / "tiny.yaml"), whole / "clips")
+
+
+def test_clips_that_would_replace_one_another_are_not_written(tmp_path):
+    for name in ("train/ada", "test/a/b_c", "test/a_b/c"):
+        with VideoWriter(tmp_path / "clips" / f"{name}.mp4", Fraction(25)) as writer:
+            writer.write(torch.randint(0, 255, (8, 3, 32, 32), dtype=torch.uint8))
+    protocol = read_protocol(tiny_protocol.write(tmp_path, data={"path": "clips"}, provides=[], metrics=["l1"]))
+    with pytest.raises(FileError, match=r"test/a_b/c\.mp4: .* would be called .*, as test/a/b_c\.mp4 .*; rename one"):
+        export(protocol, tmp_path / "out", tmp_path)
+    assert not (tmp_path / "out").exists()
 
 
 def test_clips_whose_true_frames_nobody_knows_can_not_be_scored(tmp_path):
