@@ -1,4 +1,4 @@
-"""The commands of README and method pages, run as they are written, in a folder that holds the files they name.
+"""The commands and Python of README and method pages, run as they are written, in a folder with the files they name.
 
 Trainings are run for one step, also those of benchmark runs that name their methods; recipes whose data can't be here
 are parsed, down to every option. Of the other benchmark runs the jobs are listed; commands that write into the package
@@ -14,6 +14,7 @@ import sys
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,6 +26,10 @@ from benchmarks.schema import read_result
 from zoo import methods
 from zoo.cli import main
 from zoo.data.synthetic import SyntheticPeople, export
+from zoo.methods import deep_spatial_transformation, dwnet, first_order_motion_model
+from zoo.methods.deep_spatial_transformation import DeepSpatialTransformation, SkeletonDenoiser
+from zoo.methods.dwnet import DwNet
+from zoo.methods.first_order_motion_model import FirstOrderMotionModel
 from zoo.video import VideoWriter, write_image
 from zoo.weights import save_weights
 
@@ -54,6 +59,11 @@ def commands(page: str) -> list[list[str]]:
         if words:
             found.append(words)
     return [_filled_in(words, found) for words in found]
+
+
+def python(page: str) -> list[str]:
+    """The Python blocks of a page."""
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text("utf-8"), flags=re.M | re.S)
 
 
 def _filled_in(words: list[str], others: list[list[str]]) -> list[str]:
@@ -90,6 +100,19 @@ class MySurfaces:
 """
 
 
+def official_checkpoints() -> dict[str, dict[str, Any]]:
+    """Files in the layouts of the official codes, of published sizes; their weights are random."""
+    image = DeepSpatialTransformation()
+    return {
+        "vox-cpk.pth.tar": first_order_motion_model.official.to_official(FirstOrderMotionModel().state_dict()),
+        "fashion_best/latest_net_G.pth": dwnet.official.to_official(DwNet().state_dict())["G"],
+        "pose_fashion/latest_net_G.pth": deep_spatial_transformation.official.to_official(image.state_dict())["G"],
+        "dance_keypoint/latest_net_G.pth": deep_spatial_transformation.official.to_official_denoiser(
+            SkeletonDenoiser().state_dict()
+        ),
+    }
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """What the pages take for granted: pictures, clips, trained weights, videos of benchmark runs."""
@@ -119,6 +142,10 @@ def folder(tmp_path_factory):
         model = yaml.safe_load((ROOT / "configs" / f"{recipe}.yaml").read_text())["model"]
         (method,) = [found for found in methods.discover().values() if found.__name__ == model["class_path"]]
         save_weights(method(**model["init_args"]), path, size="32x32")
+    shutil.copy(folder / "demo/FirstOrderMotionModel/version_0/weights.safetensors", folder)
+    for path, content in official_checkpoints().items():
+        (folder / path).parent.mkdir(exist_ok=True)
+        torch.save(content, folder / path)
     with contextlib.chdir(folder):  # it must have seen its dancer
         main(["fit", "--config", "configs/everybody_dance_now/tiny.yaml", *ONE_STEP])
     shutil.move(folder / "runs/EverybodyDanceNow/version_0", folder / "runs/everybody")
@@ -217,6 +244,9 @@ def test_commands_work_as_they_are_written(page, here):
                 benchmark(rest)
             case _:
                 assert words == ["source", ".venv/bin/activate"]
+    for block in python(page):
+        print(block)
+        exec(compile(block, page, "exec"), {})
 
 
 @pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md"])
