@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
+from pydantic import TypeAdapter, ValidationError
+
 from benchmarks import protocol
-from benchmarks.schema import ClipRow, Result, read_result, validate
+from benchmarks.schema import ClipRow, Result, SetValue, read_result, validate
 from benchmarks.statistics import mean_interval
 from zoo.data.walk import without_suffix
 from zoo.errors import FileError, OptionError
@@ -20,6 +22,11 @@ TOLERANCE = 0.02
 """How far the L1 distance from source to target may be off, in [0, 1]: a video codec's loss, not other clips."""
 
 _REFERENCE = "copy_source"
+
+_WORDS = ("clip", "source", "error")
+"""What of a clip's row isn't a number."""
+
+_SETS = TypeAdapter(dict[str, SetValue])
 
 
 def admit(score: Path, name: str, protocol_name: str, results: Path, hashes: Mapping[str, str] | None = None) -> Path:
@@ -85,8 +92,18 @@ def _read(path: Path) -> dict[str, Any]:
     if missing or not isinstance(scored["machine"].get("device"), str):
         problem = f"has no {', '.join(missing) or 'machine.device'}"
         raise FileError(path, problem, "give a file that `zoo score` wrote")
-    if not all(isinstance(value, dict) for value in scored["sets"].values()):
-        raise FileError(path, "sets: a value stands there without its convention", "give a file that `zoo score` wrote")
+    try:
+        _SETS.validate_python(scored["sets"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        problem = f"sets.{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise FileError(path, problem, "give a file that `zoo score` wrote") from None
+    for row in scored["per_clip"]:
+        named = row.items() if isinstance(row, dict) else ()
+        for key, value in named:
+            if key not in _WORDS and not isinstance(value, int | float | None):
+                problem = f"clip {row.get('clip')!r}: {key} is {value!r}, no number"
+                raise FileError(path, problem, "give a file that `zoo score` wrote")
     return scored
 
 

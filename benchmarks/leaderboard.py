@@ -1,5 +1,6 @@
 """The leaderboard as files: results in, ``LEADERBOARD.md`` and ``leaderboard.html`` out."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -197,16 +198,24 @@ def markdown(boards: Sequence[Board], further: Sequence[str] = ()) -> str:
 
 
 def coverage(boards: Sequence[Board]) -> str:
-    """A section that says how many seeds of each method stand in each table, so that gaps are seen."""
-    rows = [entry for board in boards for entry in board.entries if entry.kind != "baseline"]
-    titles = sorted({entry.title for entry in rows})
+    """A section that says how many seeds of each method were trained for each table, so that gaps are seen."""
+    trained = [{entry.title: _seeds(board, entry.title) for entry in board.entries} for board in boards]
+    titles = sorted({title for seeds in trained for title, number in seeds.items() if number})
     lines = [["protocol", *map(_escaped, titles)], ["---", *("---:" for _ in titles)]]
-    for board in boards:
-        seeds = [[len(entry.runs) for entry in board.entries if entry.title == title] for title in titles]
-        lines.append([f"`{board.name}`", *(str(max(found, default="–")) for found in seeds)])
+    for board, seeds in zip(boards, trained, strict=True):
+        lines.append([f"`{board.name}`", *(str(seeds.get(title) or "–") for title in titles)])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     explained = "Training seeds of the recipe that has most of them there; –: none was run, or the method doesn't fit."
     return f"## What was measured\n\n{explained}\n\n{table}\n"
+
+
+def _seeds(board: Board, title: str) -> int:
+    """How many seeds a method's recipe of most seeds has; whatever machine trained them."""
+    seeds: dict[str | None, set[int | None]] = defaultdict(set)
+    for entry in board.entries:
+        if entry.title == title:
+            seeds[entry.recipe] |= {result["seed"] for result in entry.results if result["training"]}
+    return max(map(len, seeds.values()))
 
 
 def _current(folder: Path, expected: str) -> tuple[list[Result], list[str]]:

@@ -1,8 +1,9 @@
 """Reference weights of a method: what a benchmark run trained, as a small file that comes with the zoo."""
 
 from pathlib import Path
+from typing import get_args
 
-from benchmarks.jobs import DEFAULT_PRECISION
+from benchmarks.jobs import DEFAULT_PRECISION, Precision
 from benchmarks.schema import Result, read_result
 from zoo.base import AnimationModule
 from zoo.errors import FileError
@@ -80,9 +81,10 @@ def command(result: Result) -> str:
     folder = str(method["class"]).removeprefix("zoo.methods.").partition(".")[0]
     recipe = f"configs/{folder}/{method['recipe']}.yaml"
     words = f"python -m benchmarks run {result['protocol']['name']} --methods {recipe} --seeds {result['seed']}"
-    config = result["training"]["config"] if result["training"] else {"trainer": {}}
-    precision = config["trainer"].get("precision", DEFAULT_PRECISION)
-    return words if precision == DEFAULT_PRECISION else f"{words} --precision {precision}"
+    training = result["training"]
+    trainer = training["config"]["trainer"] if training and "config" in training else {}
+    precision = trainer.get("precision", DEFAULT_PRECISION)
+    return f"{words} --precision {precision}" if precision in get_args(Precision) else words
 
 
 def scores(result: Result) -> str:

@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -214,9 +215,11 @@ def benchmark(words: list[str]) -> None:
 
 def run_one_step(words: list[str]) -> None:
     """Trains a benchmark's methods for a step, and measures them on all clips."""
-    benchmarks.__main__.main([*words, "--steps", "1", "--output", "one_step/results", "--work", "one_step/work"])
-    results = [read_result(path) for path in Path("one_step/results").glob("*/*.json")]
-    assert sorted(result["method"]["name"] for result in results) == sorted(words[words.index("--methods") + 1 :])
+    folder = Path(tempfile.mkdtemp())
+    here = ["--output", str(folder / "results"), "--work", str(folder / "work")]
+    benchmarks.__main__.main([*words, "--steps", "1", *here])
+    results = [read_result(path) for path in folder.glob("results/*/*.json")]
+    assert len(results) == len(benchmarks.__main__.parser().parse_args(words).methods)
     for result in results:
         assert result["evaluation"]["measured"] == result["evaluation"]["expected"] > 0
         assert result["evaluation"]["skipped"] == {}

@@ -90,7 +90,11 @@ def without_machine(content):
 
 
 def set_by_hand(content):
-    content["sets"] = {"fvd": 3.0}
+    content["sets"] = {"fvd": {"value": 3.0}}
+
+
+def words_for_numbers(content):
+    content["per_clip"][0]["copy_source/l1"] = "small"
 
 
 def no_score(content):
@@ -106,7 +110,8 @@ def no_score(content):
         (without_l1, r"spoilt.json: has no l1; run `zoo score` with l1"),
         (without_names, r"spoilt.json: has no clip '\S+--\S+' or '\S+'; score every clip of the protocol"),
         (without_machine, r"spoilt.json: has no machine.device; give a file that `zoo score` wrote"),
-        (set_by_hand, r"spoilt.json: sets: a value stands there without its convention; give a file that `zoo sc"),
+        (set_by_hand, r"spoilt.json: sets.fvd.low: Field required; give a file that `zoo score` wrote"),
+        (words_for_numbers, r"spoilt.json: clip '\S+': copy_source/l1 is 'small', no number; give a file that `zoo"),
         (no_score, r"spoilt.json: has no per_clip; give a file that `zoo score` wrote"),
     ],
 )

@@ -380,14 +380,17 @@ def test_tables_of_most_methods_come_first():
     assert rows[0] > rows[-1]
 
 
-def test_what_was_measured_is_counted_in_seeds(board):
-    other = replace(build_board([made_up("dwnet"), made_up("copy_source", kind="baseline")]), name="other")
+def test_what_was_measured_is_counted_in_trained_seeds(board):
+    results = [made_up("dwnet", seed=0), made_up("dwnet", seed=1, processor="Another")]  # two rows of one recipe
+    results += [made_up("copy_source", kind="baseline") | {"training": None}]
+    results += [made_up("theirs", kind="external") | {"training": None}]
+    other = replace(build_board(results), name="other")
     rows = [line.strip("| ").split(" | ") for line in coverage([board, other]).splitlines() if line.startswith("|")]
     counted = dict(zip(rows[0], zip(*rows[2:], strict=True), strict=True))
     assert counted["protocol"] == (f"`{PROTOCOL}`", "`other`")
-    assert counted[entry(board, "dwnet").title] == ("3", "1")
+    assert counted[entry(board, "dwnet").title] == ("3", "2")
     assert counted[entry(board, "deep_spatial_transformation").title] == ("1", "–")
-    assert len(counted) == 1 + 4  # four methods, no baselines
+    assert "Theirs" not in counted
     assert coverage([board, other]) in markdown([board, other])
 
 
