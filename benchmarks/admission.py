@@ -99,12 +99,16 @@ def _read(path: Path) -> dict[str, Any]:
         problem = f"sets.{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise FileError(path, problem, "give a file that `zoo score` wrote") from None
     for row in scored["per_clip"]:
-        named = row.items() if isinstance(row, dict) else ()
-        for key, value in named:
-            if key not in _WORDS and not isinstance(value, int | float | None):
-                problem = f"clip {row.get('clip')!r}: {key} is {value!r}, no number"
-                raise FileError(path, problem, "give a file that `zoo score` wrote")
+        if wrong := _words_for_numbers(row):
+            problem = f"clip {row.get('clip')!r}: {wrong} is {row[wrong]!r}, no number"
+            raise FileError(path, problem, "give a file that `zoo score` wrote")
     return scored
+
+
+def _words_for_numbers(row: Any) -> str | None:
+    """The first key of a clip's row whose value should be a number and is none."""
+    values = row.items() if isinstance(row, dict) else ()
+    return next((key for key, value in values if key not in _WORDS and not isinstance(value, int | float | None)), None)
 
 
 def _matched(score: Path, scored: Sequence[Mapping[str, Any]], reference: Result) -> list[dict[str, Any]]:

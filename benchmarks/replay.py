@@ -59,13 +59,11 @@ def replay(result: Result, rows: Sequence[ClipRow]) -> Iterator[Replay]:
     files = find_reference_weights()
     if name not in files:
         raise OptionError(f"no weights {name} come with the zoo; `python -m benchmarks publish` makes them")
-    made = RESULTS / read_metadata(files[name]).get("result", "")
-    if not made.is_file():
+    made = read_metadata(files[name]).get("result", "")
+    if not (RESULTS / made).is_file():
         raise OptionError(f"the weights {name} that come with the zoo don't say which result is theirs")
-    if read_result(made)["weights"] != result["weights"]:
-        raise OptionError(
-            f"the weights {name} that come with the zoo are of another training; show {made.parent.name}/{made.name}"
-        )
+    if read_result(RESULTS / made)["weights"] != result["weights"]:
+        raise OptionError(f"the weights {name} that come with the zoo are of another training; show {made}")
     method = zoo.load(name)
     wanted = {tuple(row[key] for key in _KEY): row for row in rows}  # type: ignore[literal-required]
     options = data | {

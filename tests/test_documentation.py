@@ -215,10 +215,10 @@ def benchmark(words: list[str]) -> None:
 
 def run_one_step(words: list[str]) -> None:
     """Trains a benchmark's methods for a step, and measures them on all clips."""
-    folder = Path(tempfile.mkdtemp())
-    here = ["--output", str(folder / "results"), "--work", str(folder / "work")]
-    benchmarks.__main__.main([*words, "--steps", "1", *here])
-    results = [read_result(path) for path in folder.glob("results/*/*.json")]
+    with tempfile.TemporaryDirectory() as folder:
+        here = ["--output", f"{folder}/results", "--work", f"{folder}/work"]
+        benchmarks.__main__.main([*words, "--steps", "1", *here])
+        results = [read_result(path) for path in Path(folder).glob("results/*/*.json")]
     assert len(results) == len(benchmarks.__main__.parser().parse_args(words).methods)
     for result in results:
         assert result["evaluation"]["measured"] == result["evaluation"]["expected"] > 0

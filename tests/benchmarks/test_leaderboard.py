@@ -33,7 +33,7 @@ from benchmarks.leaderboard import (
     with_published,
 )
 from benchmarks.metadata import RESULTS
-from benchmarks.protocol import generated
+from benchmarks.protocol import generated, hashes
 from benchmarks.schema import ResultError, validate
 from benchmarks.statistics import compare, mean_interval
 from zoo.errors import FileError, OptionError
@@ -512,14 +512,17 @@ def test_nothing_is_fetched_from_elsewhere(board):
 
 
 @pytest.mark.slow
-def test_tables_and_videos_are_logged_to_wandb(results, videos, tmp_path, monkeypatch):
+def test_tables_and_videos_are_logged_to_wandb(videos, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     wandb.teardown()  # it reads the environment once a process, perhaps in an earlier test
-    monkeypatch.setattr("benchmarks.protocol.hashes", lambda: {PROTOCOL: HASH})
+    results = tmp_path / "results"
+    for result in usual():
+        result["protocol"]["hash"] = hashes()[PROTOCOL]
+        write(results, result)
     folders = {"--results": results, "--videos": videos, "--output": tmp_path}
     main(["render", "--wandb", *(str(word) for pair in folders.items() for word in pair)])
-    boards, _ = read_boards(results, {PROTOCOL: HASH})
+    boards, _ = read_boards(results)
     (stored,) = tmp_path.glob(f"wandb/offline-run-*/files/media/table/{PROTOCOL}/*.table.json")
     logged = json.loads(stored.read_text())
     rows = [dict(zip(logged["columns"], row, strict=True)) for row in logged["data"]]
